@@ -1,0 +1,303 @@
+// What the k6 scripts share: where the service is, who calls, how one order is asked for until its
+// answer is definite, how users and sales are made, and how the end is judged.
+//
+// What must stay true: a script passes only when its counters have *exactly* the expected values
+// and the books were seen balanced (a positive count, so that "nothing happened" never passes).
+// Nothing is imported from the network; only modules that k6 1.x and 2.x both carry.
+
+import http from 'k6/http';
+import { check, sleep } from 'k6';
+import { randomBytes } from 'k6/crypto';
+import { Counter, Trend } from 'k6/metrics';
+
+// ---------------------------------------------------------------------------------- settings
+
+export const BASE_URL = (__ENV.FLASHDEAL_URL || 'http://127.0.0.1:3000').replace(/\/+$/, '');
+export const OPS_URL = (__ENV.FLASHDEAL_OPS_URL || BASE_URL).replace(/\/+$/, '');
+const SERVICE_TOKEN = __ENV.FLASHDEAL_TOKEN || '';
+const ADMIN_TOKEN = __ENV.FLASHDEAL_ADMIN_TOKEN || '';
+
+/** `jwt` as soon as a token is given; in mode `open` every caller counts as admin. */
+export const MODE = SERVICE_TOKEN || ADMIN_TOKEN ? 'jwt' : 'open';
+/** Deposits, sales, opening balances and the audit are an admin's. */
+export const CAN_ADMIN = MODE === 'open' || ADMIN_TOKEN !== '';
+/** On the operator's own address the audit asks for no token. */
+export const CAN_AUDIT = CAN_ADMIN || OPS_URL !== BASE_URL;
+
+/** The output of `flashdeal seed`: {"sale_id": …, "user_ids": […]}. A relative path starts where k6 was started. */
+const SEEDED = __ENV.FLASHDEAL_USERS_FILE ? JSON.parse(open(seedPath())) : null;
+
+function seedPath() {
+  const path = __ENV.FLASHDEAL_USERS_FILE;
+  return path.startsWith('/') || !__ENV.PWD ? path : `${__ENV.PWD}/${path}`;
+}
+
+/** A whole number from the environment, or the default; anything else stops the run at once. */
+export function countFromEnv(name, fallback) {
+  const text = __ENV[name];
+  if (text === undefined || text === '') return fallback;
+  if (!/^[1-9][0-9]{0,8}$/.test(text))
+    throw new Error(`${name}="${text}": a whole number above 0 is accepted`);
+  return Number(text);
+}
+
+// ----------------------------------------------------------------------------------- metrics
+
+export const ordersCreated = new Counter('orders_created');
+export const ordersSoldOut = new Counter('orders_out_of_stock');
+export const ordersRefused = new Counter('orders_refused');
+export const ordersReplayed = new Counter('orders_replayed');
+export const answersUnexpected = new Counter('answers_unexpected');
+const answersRetried = new Counter('answers_retried');
+const booksBalanced = new Counter('books_balanced');
+const orderDuration = new Trend('order_duration', true);
+
+/** Options that every script has; `thresholds` decide the exit code (99 when one fails). */
+export function optionsWith({ scenarios, thresholds }) {
+  return {
+    scenarios,
+    setupTimeout: '10m',
+    teardownTimeout: '2m',
+    batch: 64, // requests of one http.batch() under way at once: setup makes 10,000 users with it
+    batchPerHost: 64,
+    noCookiesReset: true,
+    discardResponseBodies: false,
+    summaryTrendStats: ['min', 'med', 'p(95)', 'p(99)', 'max'],
+    thresholds: Object.assign(
+      { checks: ['rate==1'], http_req_failed: ['rate==0'], answers_unexpected: ['count==0'] },
+      CAN_AUDIT ? { books_balanced: ['count==1'] } : {},
+      thresholds,
+    ),
+  };
+}
+
+// ---------------------------------------------------------------------------------- requests
+
+/** A UUID v4 from the operating system's randomness. */
+export function uuid() {
+  const bytes = new Uint8Array(randomBytes(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  let hex = '';
+  for (let i = 0; i < 16; i++)
+    hex +=
+      (i === 4 || i === 6 || i === 8 || i === 10 ? '-' : '') +
+      (bytes[i] + 256).toString(16).slice(1);
+  return hex;
+}
+
+/** Params of one request: the caller's token, the key, the statuses that are no failure, a name for the metrics. */
+export function params({ as = 'service', key, expect = [200], name, headers = {} }) {
+  const token = as === 'nobody' ? '' : as === 'admin' ? ADMIN_TOKEN : SERVICE_TOKEN || ADMIN_TOKEN;
+  const all = Object.assign({ 'Content-Type': 'application/json' }, headers);
+  if (token) all.Authorization = `Bearer ${token}`;
+  if (key !== undefined) all['Idempotency-Key'] = key;
+  const tags = name ? { name } : undefined;
+  return { headers: all, tags, responseCallback: http.expectedStatuses(...expect) };
+}
+
+export function get(path, options = {}) {
+  return http.get(BASE_URL + path, params(Object.assign({ name: path.split('?')[0] }, options)));
+}
+
+export function post(path, body, options = {}) {
+  return http.post(
+    BASE_URL + path,
+    JSON.stringify(body),
+    params(Object.assign({ name: path, expect: [201] }, options)),
+  );
+}
+
+/** The JSON of an answer, or {} when it has none: then no rule can take it for a definite answer. */
+export function json(response) {
+  try {
+    return JSON.parse(response.body) || {};
+  } catch (_) {
+    return {};
+  }
+}
+
+export const isReplay = (response) => header(response, 'Idempotent-Replayed') === 'true';
+
+export function header(response, name) {
+  const found = Object.keys(response.headers).find(
+    (each) => each.toLowerCase() === name.toLowerCase(),
+  );
+  return found === undefined ? undefined : response.headers[found];
+}
+
+// ------------------------------------------------------------------------------------ orders
+
+const ORDER_STATUSES = [201, 400, 409, 429, 503];
+
+/** One order as a [method, url, body, params] row, for http.post, http.asyncRequest and http.batch alike. */
+export function orderRow(userId, saleId, key, more = {}) {
+  const body = JSON.stringify(Object.assign({ user_id: userId, sale_id: saleId }, more));
+  return [
+    'POST',
+    `${BASE_URL}/api/orders`,
+    body,
+    params({ key, expect: ORDER_STATUSES, name: 'POST /api/orders' }),
+  ];
+}
+
+export const sendOrder = (row) => seen(http.request(...row));
+
+export function seen(response) {
+  orderDuration.add(response.timings.duration);
+  return response;
+}
+
+/** No answer, or one whose problem document says: again, with the same key, and not for a lack of stock or money. */
+export function mustAskAgain(response) {
+  if (response.status === 201) return false;
+  const problem = json(response);
+  const passing =
+    response.status === 0 ||
+    response.status === 409 ||
+    response.status === 429 ||
+    response.status >= 500;
+  return passing && (problem.retry === undefined || problem.retry === 'same_key');
+}
+
+const ASK_AGAIN_MAX = 30; // with the waits below about a minute: longer than any documented wait
+
+/** Asks again with the same key and the same bytes until the answer is definite; null when it never is. */
+export function settle(row, response) {
+  for (let attempt = 1; mustAskAgain(response); attempt++) {
+    if (attempt > ASK_AGAIN_MAX) return null;
+    answersRetried.add(1);
+    sleep(pause(response, attempt));
+    response = sendOrder(row);
+  }
+  return response;
+}
+
+/** Seconds: what Retry-After says, else doubling from 50 ms up to 2 s; with up to half of it again as jitter. */
+function pause(response, attempt) {
+  const asked = Number(header(response, 'Retry-After'));
+  const wait = asked > 0 ? Math.min(asked, 10) : Math.min(0.05 * 2 ** (attempt - 1), 2);
+  return wait * (1 + Math.random() / 2);
+}
+
+/** Counts an answer that no rule of the script allows, and says what it was (the first few). */
+export function unexpected(what, response) {
+  answersUnexpected.add(1);
+  if (__ITER < 3)
+    console.error(
+      `${what}: ${response ? `${response.status} ${String(response.body).slice(0, 300)}` : 'no definite answer'}`,
+    );
+}
+
+// ------------------------------------------------------------------------------------ set-up
+
+/** A sale that ends by itself within the hour, so that no script leaves a live sale behind. */
+export function makeSale({ name, unit_price, stock }) {
+  const ends_at = new Date(Date.now() + 3600 * 1000).toISOString();
+  return mustBe(
+    201,
+    post('/api/sales', { name, unit_price, stock, ends_at }, { as: 'admin', key: uuid() }),
+    'making the sale',
+  );
+}
+
+/** `count` users with `balance` each, many at once; each POST has a key, so that one that is shed is sent again. */
+export function makeUsers(count, balance) {
+  const ids = [];
+  while (ids.length < count) {
+    let rows = [];
+    for (let i = ids.length; i < Math.min(count, ids.length + 512); i++)
+      rows.push(userRow(balance));
+    for (let round = 1; rows.length > 0; round++) {
+      const answers = http.batch(rows);
+      const left = rows.filter((_, i) => answers[i].status !== 201);
+      answers.filter((each) => each.status === 201).forEach((each) => ids.push(json(each).id));
+      const refused = answers.find((each) => each.status !== 201 && !mustAskAgain(each));
+      if (refused || round > 20) mustBe(201, refused || answers[0], 'making users');
+      if (left.length > 0) sleep(0.2 * round);
+      rows = left;
+    }
+  }
+  return ids;
+}
+
+function userRow(balance) {
+  const body = JSON.stringify({ name: 'k6 buyer', opening_balance: balance });
+  return [
+    'POST',
+    `${BASE_URL}/api/users`,
+    body,
+    params({ as: 'admin', key: uuid(), expect: [201, 409, 429, 503], name: 'POST /api/users' }),
+  ];
+}
+
+/**
+ * The sale and the buyers of a scenario. Given ones (FLASHDEAL_USERS_FILE, FLASHDEAL_SALE_ID) are taken as they
+ * are, so that a `service` token alone suffices; what is missing is made, which an admin may do.
+ */
+export function prepare({ buyers, stock, unit_price, balance, name }) {
+  const saleId = __ENV.FLASHDEAL_SALE_ID || (SEEDED && SEEDED.sale_id);
+  if ((!saleId || !SEEDED) && !CAN_ADMIN) {
+    throw new Error(
+      'A service token makes no money: give FLASHDEAL_ADMIN_TOKEN, or FLASHDEAL_USERS_FILE (the output of `flashdeal seed`).',
+    );
+  }
+  if (SEEDED && SEEDED.user_ids.length < buyers) {
+    throw new Error(
+      `FLASHDEAL_USERS_FILE has ${SEEDED.user_ids.length} users, ${buyers} are needed.`,
+    );
+  }
+  const sale = saleId ? readSale(saleId) : makeSale({ name, unit_price, stock });
+  return { sale, users: SEEDED ? null : makeUsers(buyers, balance) };
+}
+
+/** The buyers of a file stay in the script's own memory; those made in setup() travel in its result. */
+export const buyerAt = (data, index) => (data.users || SEEDED.user_ids)[index];
+
+export const readSale = (id) =>
+  mustBe(200, get(`/api/sales/${id}`, { name: 'GET /api/sales/{sale_id}' }), 'reading the sale');
+
+/** The document of an answer that must have this status; stops the run (exit code 107) otherwise. */
+export function mustBe(status, response, doing) {
+  if (response.status !== status) {
+    throw new Error(
+      `${doing}: ${response.status || response.error} ${String(response.body || '').slice(0, 300)} (${BASE_URL}, mode ${MODE})`,
+    );
+  }
+  return json(response);
+}
+
+// ----------------------------------------------------------------------------------- the end
+
+/** Asks the service to check its books. The count, not an exception, fails the run: thresholds see teardown's samples. */
+export function auditBooks() {
+  if (!CAN_AUDIT) {
+    console.warn(
+      "The books were not asked for: that is an admin's. Give FLASHDEAL_ADMIN_TOKEN or run `flashdeal verify`.",
+    );
+    return;
+  }
+  let response;
+  for (let attempt = 1; attempt <= 10; attempt++) {
+    response = http.get(
+      `${OPS_URL}/api/audit`,
+      params({ as: 'admin', expect: [200, 429, 503], name: 'GET /api/audit' }),
+    );
+    if (response.status !== 429 && response.status !== 503) break;
+    sleep(pause(response, attempt));
+  }
+  const report = json(response);
+  check(response, {
+    'audit answers 200': (r) => r.status === 200,
+    'the books balance': () => report.balanced === true,
+  });
+  if (response.status === 200 && report.balanced === true) booksBalanced.add(1);
+  else console.error(`audit: ${response.status} ${String(response.body).slice(0, 2000)}`);
+}
+
+/** What was sold since `before` (a Sale) is exactly `expected`; needs no admin. */
+export function checkSold(before, expected) {
+  const sold = before.stock - readSale(before.id).stock;
+  check(sold, { 'the stock fell by exactly what was sold': (units) => units === expected });
+  if (sold !== expected) console.error(`the stock fell by ${sold}, ${expected} were expected`);
+}

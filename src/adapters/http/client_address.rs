@@ -1,0 +1,116 @@
+//! Who called, when proxies stand in between.
+//!
+//! A forwarding header is a claim. It counts only when the peer is a trusted proxy, and it is read
+//! from the right: each trusted hop vouches for the one before it, and the first address that no
+//! trusted proxy vouches for is the client (RFC 7239, section 8.1 says why the left is worthless).
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use http::header::FORWARDED;
+use ipnet::IpNet;
+
+/// Networks whose word counts.
+#[derive(Debug)]
+pub(super) struct TrustedProxies(pub(super) Vec<IpNet>);
+
+impl TrustedProxies {
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The client behind `peer`; `None` when a trusted proxy names nobody we can read.
+pub(super) fn client_address(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    trusted: &TrustedProxies,
+) -> Option<IpAddr> {
+    if !trusted.trusts(peer) {
+        return Some(peer);
+    }
+    let hops = if headers.contains_key(FORWARDED) {
+        forwarded(headers)
+    } else {
+        x_forwarded(headers)
+    };
+    let mut nearest = Some(peer);
+    for hop in hops.into_iter().rev() {
+        nearest = hop;
+        if hop.is_none_or(|address| !trusted.trusts(address)) {
+            break;
+        }
+    }
+    nearest
+}
+
+fn x_forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let lines = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(|hop| address(hop.trim()))
+        .collect()
+}
+
+fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let lines = headers
+        .get_all(FORWARDED)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(|hop| {
+            let pairs = hop
+                .split(';')
+                .filter_map(|pair| pair.trim().split_once('='));
+            let mut own = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+            own.next()
+                .and_then(|(_, value)| address(value.trim().trim_matches('"')))
+        })
+        .collect()
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, name: &'static str, value: &str) -> Option<String> {
+        let trusted = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        client_address(&headers, peer.parse().unwrap(), &trusted).map(|ip| ip.to_string())
+    }
+
+    #[test]
+    fn only_trusted_hops_are_believed() {
+        let xff = "x-forwarded-for";
+        assert_eq!(
+            client("203.0.113.9", xff, "1.2.3.4").as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!(
+            client("10.0.0.1", xff, "1.2.3.4").as_deref(),
+            Some("1.2.3.4")
+        );
+        assert_eq!(
+            client("10.0.0.1", xff, "6.6.6.6, 1.2.3.4, 10.0.0.7").as_deref(),
+            Some("1.2.3.4")
+        );
+        assert_eq!(client("10.0.0.1", xff, "nonsense"), None);
+        let forwarded = "for=6.6.6.6, for=\"[2001:db8::1]:4711\";proto=https";
+        assert_eq!(
+            client("10.0.0.1", "forwarded", forwarded).as_deref(),
+            Some("2001:db8::1")
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! What every handler shares: the logic, the reads, the options, and the tasks that outlive a
+//! caller.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::problem::{self, Problem};
+use super::verdict::failed;
+use crate::adapters::token::Verifier;
+use crate::logic::fault::Fault;
+use crate::logic::orders::Engine;
+
+/// Who may come in.
+#[derive(Clone)]
+pub enum AuthMode {
+    /// Everyone, as an operator: for a trusted network only.
+    Open,
+    /// Holders of a token.
+    Jwt(Arc<Verifier>),
+}
+
+/// What the HTTP room needs to exist.
+#[derive(Clone)]
+pub struct ContextOptions {
+    /// Who may come in.
+    pub auth: AuthMode,
+    /// The installation's currency.
+    pub currency: String,
+    /// How long a caller waits for a decision.
+    pub request_timeout: Duration,
+    /// Proxies whose word about a client's address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins whose pages may read answers.
+    pub cors_origins: Vec<http::HeaderValue>,
+    /// Whether `/metrics` and `/api/audit` live on an address of their own.
+    pub ops_apart: bool,
+    /// Renders the metrics.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// Where the service stands between start and stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// The database is not there yet.
+    Starting = 0,
+    /// Orders are taken.
+    Ready = 1,
+    /// The database was there and is away.
+    DatabaseAway = 2,
+    /// Shutting down.
+    Draining = 3,
+}
+
+/// The phase, shared.
+#[derive(Debug, Clone, Default)]
+pub struct PhaseCell(Arc<AtomicU8>);
+
+impl PhaseCell {
+    /// The phase now.
+    pub fn get(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            2 => Phase::DatabaseAway,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Moves on. Draining is final.
+    pub fn set(&self, phase: Phase) {
+        let keep_draining = |now| (now != Phase::Draining as u8).then_some(phase as u8);
+        // An error means that the service drains already.
+        let _ = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, keep_draining);
+    }
+}
+
+/// The shared context; cheap to clone.
+pub struct Context<S, R> {
+    inner: Arc<Inner<S, R>>,
+}
+
+struct Inner<S, R> {
+    store: S,
+    reads: R,
+    engine: Arc<dyn Engine>,
+    options: ContextOptions,
+    phase: PhaseCell,
+    tasks: TaskTracker,
+    audits: tokio::sync::Semaphore,
+}
+
+impl<S, R> Clone for Context<S, R> {
+    fn clone(&self) -> Self {
+        Context {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<S, R> Context<S, R> {
+    /// `tasks` owns every task that a handler starts; shut-down waits for it.
+    pub fn new(
+        store: S,
+        reads: R,
+        engine: Arc<dyn Engine>,
+        options: ContextOptions,
+        phase: PhaseCell,
+        tasks: TaskTracker,
+    ) -> Self {
+        let audits = tokio::sync::Semaphore::new(1);
+        Context {
+            inner: Arc::new(Inner {
+                store,
+                reads,
+                engine,
+                options,
+                phase,
+                tasks,
+                audits,
+            }),
+        }
+    }
+
+    pub(super) fn store(&self) -> &S {
+        &self.inner.store
+    }
+
+    pub(super) fn reads(&self) -> &R {
+        &self.inner.reads
+    }
+
+    pub(super) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.inner.engine
+    }
+
+    pub(super) fn options(&self) -> &ContextOptions {
+        &self.inner.options
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.inner.phase.get()
+    }
+
+    /// At most one audit at a time.
+    pub(super) fn audits(&self) -> &tokio::sync::Semaphore {
+        &self.inner.audits
+    }
+
+    /// Refuses at once what cannot be executed now.
+    pub(super) fn require_ready(&self) -> Result<(), Problem> {
+        match self.phase() {
+            Phase::Ready => Ok(()),
+            Phase::Starting | Phase::DatabaseAway => Err(failed(&Fault::Unavailable)),
+            Phase::Draining => Err(failed(&Fault::Draining)),
+        }
+    }
+
+    /// Runs work that may hold a transaction in a task of its own and waits for it, within the
+    /// request's time. Whether or not the caller stays, the work is run to its end: a future that
+    /// hyper drops must never own a transaction.
+    pub(super) async fn in_task<V: Send + 'static>(
+        &self,
+        work: impl Future<Output = V> + Send + 'static,
+    ) -> Result<V, Problem> {
+        let task = self.inner.tasks.spawn(work.in_current_span());
+        match tokio::time::timeout(self.inner.options.request_timeout, task).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a task panicked");
+                Err(Problem::new(
+                    problem::INTERNAL,
+                    "A defect on our side; it is logged under this request's id. Ask again with the same key to learn how it ended.",
+                ))
+            }
+            Err(_elapsed) => Err(failed(&Fault::OutcomeUnknown)),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `/api/sales`
+
+use std::sync::Arc;
+
+use futures_util::Stream;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::answer::{Handled, created, ok, respond};
+use super::body::{optional_key, read_object};
+use super::caller::{authenticate, require_admin};
+use super::context::Context;
+use super::dto::{ListDto, SaleDto};
+use super::endpoint::{head, with};
+use super::fields::{self, Fields, incomplete};
+use super::head::Head;
+use super::problem::{self, Problem};
+use super::query::{self, Query, cursor};
+use super::verdict::{settle, unread};
+use crate::domain::id::Id;
+use crate::domain::key::{IdempotencyKey, Operation};
+use crate::domain::sale::SaleStatus;
+use crate::logic::ids::new_id;
+use crate::logic::sales::{CreateSale, create_sale};
+use crate::ports::read::{Reads, SaleView};
+use crate::ports::store::Store;
+
+/// The largest stock: no sale of a few hundred items comes near, and it fits the column.
+const STOCK_MAX: u64 = 1_000_000_000;
+/// The largest limit for one user.
+const LIMIT_MAX: u64 = 1_000_000;
+
+/// `POST /api/sales`
+pub(super) fn create<S: Store, R: Reads>(context: Context<S, R>) -> BoxedFilter<(Response,)> {
+    warp::path!("api" / "sales")
+        .and(warp::post())
+        .and(with(context))
+        .and(head())
+        .and(warp::body::stream())
+        .then(|context, head: Arc<Head>, body| async move {
+            respond(handle_create(&context, &head, body).await)
+        })
+        .boxed()
+}
+
+/// `GET /api/sales`
+pub(super) fn list<S: Store, R: Reads>(context: Context<S, R>) -> BoxedFilter<(Response,)> {
+    warp::path!("api" / "sales")
+        .and(warp::get())
+        .and(with(context))
+        .and(head())
+        .then(|context, head: Arc<Head>| async move { respond(handle_list(&context, &head).await) })
+        .boxed()
+}
+
+/// `GET /api/sales/{sale_id}`
+pub(super) fn get<S: Store, R: Reads>(context: Context<S, R>) -> BoxedFilter<(Response,)> {
+    warp::path!("api" / "sales" / String)
+        .and(warp::get())
+        .and(with(context))
+        .then(|id: String, context| async move { respond(handle_get(&context, &id).await) })
+        .boxed()
+}
+
+async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
+    context: &Context<S, R>,
+    head: &Head,
+    body: impl Stream<Item = Result<B, E>>,
+) -> Handled {
+    require_admin(authenticate(context, head)?)?;
+    let key = optional_key(head)?;
+    let request = read_sale(read_object(head, body).await?, key)?;
+    context.require_ready()?;
+    let (store, time_limit) = (context.store().clone(), context.options().request_timeout);
+    let work = async move { create_sale(&store, time_limit, request).await };
+    let outcome = context.in_task(work).await?;
+    let (sale, settled) = settle(outcome, Operation::CreateSale)?.split();
+    let location = format!("/api/sales/{}", sale.id);
+    let currency = &context.options().currency;
+    created(
+        &settled,
+        &location,
+        &SaleDto::new(&sale, sale.created_at, currency),
+    )
+}
+
+fn read_sale(mut body: Fields, key: Option<IdempotencyKey>) -> Result<CreateSale, Problem> {
+    let name = body.required("name", fields::text);
+    let unit_price = body.required("unit_price", fields::money);
+    let stock = body.required("stock", fields::integer(0, STOCK_MAX));
+    let sku = body.optional("sku", fields::text);
+    let starts_at = body.optional("starts_at", fields::moment);
+    let ends_at = body.optional("ends_at", fields::moment);
+    let per_user_limit = body.optional("per_user_limit", fields::integer(1, LIMIT_MAX));
+    if let (Some(start), Some(end)) = (starts_at, ends_at)
+        && end <= start
+    {
+        body.fault("ends_at", "must be after starts_at");
+    }
+    body.finish()?;
+    let (Some(name), Some(unit_price), Some(stock)) = (name, unit_price, stock) else {
+        return Err(incomplete());
+    };
+    let small = |number: u64| u32::try_from(number).map_err(|_| incomplete());
+    Ok(CreateSale {
+        sale_id: new_id(),
+        name,
+        sku,
+        unit_price,
+        stock: small(stock)?,
+        per_user_limit: per_user_limit.map(small).transpose()?,
+        starts_at,
+        ends_at,
+        key,
+    })
+}
+
+async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, id: &str) -> Handled {
+    context.require_ready()?;
+    let absent = || Problem::new(problem::SALE_NOT_FOUND, "No sale has this id.");
+    let id = Id::parse(&query::segment(id)).ok_or_else(absent)?;
+    let view = context
+        .reads()
+        .find_sale(id)
+        .await
+        .map_err(|error| unread(&error))?;
+    let SaleView { sale, read_at } = view.ok_or_else(absent)?;
+    ok(&SaleDto::new(&sale, read_at, &context.options().currency))
+}
+
+async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
+    context.require_ready()?;
+    let mut query = Query::parse(head.query.as_deref());
+    let status = query.take("status", |text| {
+        SaleStatus::from_name(text)
+            .ok_or_else(|| "must be upcoming, live, sold_out or ended".to_owned())
+    });
+    let limit = query.limit();
+    let from = query.take("cursor", cursor::to_since);
+    query.finish()?;
+    let page = context
+        .reads()
+        .list_sales(status, from, limit)
+        .await
+        .map_err(|error| unread(&error))?;
+    let currency = &context.options().currency;
+    let items = page.items.iter();
+    ok(&ListDto {
+        items: items
+            .map(|view| SaleDto::new(&view.sale, view.read_at, currency))
+            .collect(),
+        next_cursor: page.next.map(cursor::of_since),
+    })
+}

@@ -1,0 +1,133 @@
+//! Sessions: how they are opened, what bounds them, and what a server must be to be trusted.
+//!
+//! Every wait on the server has a limit, and the limits nest: a session that sits idle in its
+//! transaction is ended before those who wait for its locks give up, and those give up before the
+//! request does (`idle_in_transaction_session_timeout` < `lock_timeout` < `statement_timeout` <
+//! request timeout).
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, PgConnection};
+
+use crate::ports::store::StoreError;
+
+use super::error::store_error;
+
+/// How long a session may be.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// A wait for one lock.
+    pub lock_timeout: Duration,
+    /// One statement, waits included; zero for none.
+    pub statement_timeout: Duration,
+}
+
+impl SessionLimits {
+    /// Limits that nest under `lock_timeout`.
+    pub fn under(lock_timeout: Duration) -> SessionLimits {
+        SessionLimits {
+            lock_timeout,
+            statement_timeout: lock_timeout * 2,
+        }
+    }
+
+    fn idle_in_transaction(&self) -> Duration {
+        self.lock_timeout * 3 / 4
+    }
+}
+
+/// Reads a `DATABASE_URL`.
+///
+/// # Errors
+/// A sentence without the URL itself, which may hold a password.
+pub fn parse_url(url: &str) -> Result<PgConnectOptions, String> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err("must begin with postgres:// or postgresql://".to_owned());
+    }
+    PgConnectOptions::from_str(url).map_err(|error| error.to_string())
+}
+
+/// Adds the house's limits and name to connection options.
+pub fn with_limits(options: PgConnectOptions, limits: SessionLimits) -> PgConnectOptions {
+    let milliseconds = |limit: Duration| limit.as_millis().to_string();
+    options
+        .application_name("flashdeal")
+        .options([
+            ("lock_timeout", milliseconds(limits.lock_timeout)),
+            ("statement_timeout", milliseconds(limits.statement_timeout)),
+            (
+                "idle_in_transaction_session_timeout",
+                milliseconds(limits.idle_in_transaction()),
+            ),
+        ])
+        .disable_statement_logging()
+}
+
+/// A pool that opens its sessions when they are needed. Admission keeps it from being a queue, so
+/// waiting for it is short or means that the database is away.
+pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .min_connections(0)
+        .acquire_timeout(Duration::from_secs(3))
+        .idle_timeout(None)
+        .max_lifetime(Duration::from_secs(3600))
+        // BEGIN finds out for free whether a session still lives; see `store`.
+        .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(after_connect(connection)))
+        .connect_lazy_with(options)
+}
+
+/// A vanished client is noticed while its statement waits for a lock. Not every platform can.
+async fn after_connect(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let check = sqlx::query("SET client_connection_check_interval = '5s'");
+    match check.execute(&mut *connection).await {
+        Ok(_) => Ok(()),
+        Err(sqlx::Error::Database(error)) => {
+            tracing::debug!(%error, "client_connection_check_interval is not available");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The oldest server that is supported, as `server_version_num`.
+pub const SERVER_VERSION_MIN: i32 = 140_000;
+
+/// What is wrong with a server, as a sentence; `None` when it can be trusted with money.
+///
+/// # Errors
+/// [`StoreError`] when it does not answer.
+pub async fn objection_to(connection: &mut PgConnection) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT current_setting('server_version_num')::integer AS "version!",
+                  current_setting('server_version') AS "version_text!",
+                  current_setting('fsync') AS "fsync!",
+                  current_setting('synchronous_commit') AS "synchronous_commit!",
+                  current_setting('full_page_writes') AS "full_page_writes!",
+                  pg_is_in_recovery() AS "standby!""#
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)?;
+    let off = |name: &str, value: &str| {
+        (value == "off")
+            .then(|| format!("{name} is off: an acknowledged order could be lost; set {name} = on"))
+    };
+    Ok((row.version < SERVER_VERSION_MIN)
+        .then(|| {
+            format!(
+                "PostgreSQL {} is too old: 14 or newer is needed",
+                row.version_text
+            )
+        })
+        .or_else(|| {
+            row.standby
+                .then(|| "this server is a standby and cannot write".to_owned())
+        })
+        .or_else(|| off("fsync", &row.fsync))
+        .or_else(|| off("full_page_writes", &row.full_page_writes))
+        .or_else(|| off("synchronous_commit", &row.synchronous_commit)))
+}

@@ -1,0 +1,112 @@
+//! The server's command line: where this server differs from PostgreSQL's defaults, and why.
+//!
+//! Settings go by `-c` and not into `postgresql.conf`, so a cluster made by an older FlashDeal gets
+//! today's values, and distributions that patch the sample file cannot change them.
+
+use std::path::Path;
+
+use super::census;
+use super::connection::Connection;
+use super::options::EmbeddedOptions;
+
+/// The arguments of `postgres`. The last `-c` of a name wins, so test settings come last.
+pub(super) fn arguments(
+    cluster: &Path,
+    connection: &Connection,
+    options: &EmbeddedOptions,
+) -> Vec<String> {
+    let mut arguments = vec!["-D".to_owned(), cluster.to_string_lossy().into_owned()];
+    let own = [
+        ("port", connection.port.to_string()),
+        (
+            "unix_socket_directories",
+            list_item(&connection.socket_dir.to_string_lossy()),
+        ),
+        ("cluster_name", census::cluster_name(cluster)),
+        ("max_connections", options.max_connections.to_string()),
+    ];
+    let fixed = FIXED
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    let tests = options
+        .test_settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()));
+    for (name, value) in own.into_iter().chain(fixed).chain(tests) {
+        arguments.push("-c".to_owned());
+        arguments.push(format!("{name}={value}"));
+    }
+    arguments
+}
+
+const FIXED: [(&str, &str); 14] = [
+    // Nothing on the network; the socket's directory is private (see `socket`).
+    ("listen_addresses", ""),
+    ("unix_socket_permissions", "0700"),
+    // An answered order survives a crash. Said aloud: an edited postgresql.conf cannot undo it.
+    ("fsync", "on"),
+    ("full_page_writes", "on"),
+    ("synchronous_commit", "on"),
+    // Some distributions switch the collector on; our child writes to the file that we gave it.
+    ("logging_collector", "off"),
+    ("log_destination", "stderr"),
+    // A refused statement is answered to the service, which counts it by SQLSTATE. One line for
+    // each would let a flash sale fill the disk. LOG, FATAL and PANIC stay.
+    ("log_min_messages", "log"),
+    ("log_timezone", "UTC"),
+    ("timezone", "UTC"),
+    // Enough for the hot tables of a demo; memory is only touched as it is used.
+    ("shared_buffers", "256MB"),
+    // In containers that forbid huge pages, "try" can kill the server on first touch.
+    ("huge_pages", "off"),
+    // Short statements only: compiling one costs more than running it.
+    ("jit", "off"),
+    // The audit must not take the cores that a sale needs.
+    ("max_parallel_workers_per_gather", "0"),
+];
+
+/// One entry of a list setting: quoted, because commas and blanks would split the path.
+fn list_item(path: &str) -> String {
+    format!("\"{}\"", path.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        Connection {
+            socket_dir: "/srv/a, b".into(),
+            port: 5432,
+            user: "flashdeal".to_owned(),
+            database: "flashdeal".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_service_is_durable_and_off_the_network() {
+        let options = EmbeddedOptions::new("/srv/data");
+        let line = arguments(Path::new("/srv/data/postgres"), &connection(), &options).join(" ");
+        assert!(
+            line.starts_with("-D /srv/data/postgres -c port=5432"),
+            "{line}"
+        );
+        for wanted in ["fsync=on", "full_page_writes=on", "synchronous_commit=on"] {
+            assert!(line.contains(wanted), "{wanted} missing in {line}");
+        }
+        assert!(line.contains("-c listen_addresses= -c"), "{line}");
+        assert!(
+            line.contains("unix_socket_directories=\"/srv/a, b\""),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_test_setting_comes_last_and_so_wins() {
+        let options = EmbeddedOptions::not_durable_for_tests("/srv/data");
+        let arguments = arguments(Path::new("/srv/data/postgres"), &connection(), &options);
+        let position = |wanted: &str| arguments.iter().position(|argument| argument == wanted);
+        assert!(position("fsync=on") < position("fsync=off"));
+        assert!(position("fsync=off").is_some());
+    }
+}

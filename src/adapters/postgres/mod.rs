@@ -1,0 +1,19 @@
+//! PostgreSQL behind the ports. Repositories are functions on `&mut PgConnection`, one file for
+//! each table; `*Record`s mirror rows and stay private to their file.
+
+pub mod connect;
+pub mod embedded;
+mod error;
+mod key_repo;
+mod order_repo;
+pub mod reads;
+mod sale_repo;
+pub mod schema;
+pub mod seed_repo;
+pub mod store;
+mod user_repo;
+mod verify_repo;
+mod wallet_repo;
+
+pub use error::store_error;
+pub use verify_repo::audit_unhurried;

@@ -1,0 +1,419 @@
+//! The read port on PostgreSQL: committed facts by primary key or along one index.
+//!
+//! Each list has one statement for each way in, so that each has a plan of its own; the filters
+//! that remain are applied on the way.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Postgres};
+use uuid::Uuid;
+
+use super::error::store_error;
+use super::order_repo::OrderRecord;
+use super::sale_repo::{self, SaleRecord};
+use super::store::Gate;
+use super::user_repo::{self, UserRecord};
+use super::verify_repo;
+use super::wallet_repo::EntryRecord;
+use crate::domain::books::Audit;
+use crate::domain::id::{Id, OrderId, SaleId, UserId};
+use crate::domain::key::Operation;
+use crate::domain::ledger::LedgerEntry;
+use crate::domain::order::Order;
+use crate::domain::sale::{Sale, SaleStatus};
+use crate::domain::text::ShortText;
+use crate::domain::user::User;
+use crate::domain::wallet::Wallet;
+use crate::ports::read::{OrderFilter, OrderPosition, Page, Reads, SaleView, Since, WalletView};
+use crate::ports::store::StoreError;
+
+/// Reads through the shared gate.
+#[derive(Debug, Clone)]
+pub struct PgReads {
+    pool: PgPool,
+    gate: Gate,
+}
+
+/// A connection and the place at the gate that goes with it.
+struct Session {
+    connection: sqlx::pool::PoolConnection<Postgres>,
+    _slot: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl PgReads {
+    /// Reads on `pool`, as many at a time as `gate` lets in.
+    pub fn new(pool: PgPool, gate: Gate) -> PgReads {
+        PgReads { pool, gate }
+    }
+
+    async fn session(&self) -> Result<Session, StoreError> {
+        let slot = self.gate.enter().await?;
+        let connection = self.pool.acquire().await.map_err(store_error)?;
+        Ok(Session {
+            connection,
+            _slot: slot,
+        })
+    }
+}
+
+/// Cuts the one row that was read beyond the page and says where the next page begins.
+fn page<T, At>(mut items: Vec<T>, limit: u32, at: impl Fn(&T) -> At) -> Page<T, At> {
+    let length = limit as usize;
+    let more = items.len() > length;
+    items.truncate(length);
+    let next = items.last().filter(|_| more).map(at);
+    Page { items, next }
+}
+
+fn all<R, T>(records: Vec<R>) -> Result<Vec<T>, StoreError>
+where
+    T: TryFrom<R, Error = StoreError>,
+{
+    records.into_iter().map(T::try_from).collect()
+}
+
+impl Reads for PgReads {
+    async fn find_order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let mut session = self.session().await?;
+        sqlx::query_as!(
+            OrderRecord,
+            "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
+                    reference, created_at
+             FROM orders WHERE id = $1",
+            id.uuid(),
+        )
+        .fetch_optional(&mut *session.connection)
+        .await
+        .map_err(store_error)?
+        .map(Order::try_from)
+        .transpose()
+    }
+
+    async fn list_orders(
+        &self,
+        filter: &OrderFilter,
+        from: Option<OrderPosition>,
+        limit: u32,
+    ) -> Result<Page<Order, OrderPosition>, StoreError> {
+        let mut session = self.session().await?;
+        let connection = &mut *session.connection;
+        let rows = i64::from(limit) + 1;
+        let by_sequence = filter.by_sequence();
+        let before_id = match from {
+            Some(OrderPosition::Id(id)) => Some(id.uuid()),
+            _ => None,
+        };
+        let records = if filter.key.is_some() {
+            orders_of_key(connection, filter).await?
+        } else if by_sequence {
+            let before = match from {
+                Some(OrderPosition::Sequence(sequence)) => sequence,
+                _ => i64::MAX,
+            };
+            orders_of_sale(connection, filter, before, rows).await?
+        } else if filter.user_id.is_some() {
+            orders_of_user(connection, filter, before_id, rows).await?
+        } else if filter.reference.is_some() {
+            orders_by_reference(connection, filter, before_id, rows).await?
+        } else {
+            orders_of_all(connection, before_id, rows).await?
+        };
+        Ok(page(all(records)?, limit, |order: &Order| {
+            if by_sequence {
+                OrderPosition::Sequence(order.sequence)
+            } else {
+                OrderPosition::Id(order.id)
+            }
+        }))
+    }
+
+    async fn find_user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let mut session = self.session().await?;
+        user_repo::find(&mut session.connection, id).await
+    }
+
+    async fn list_users(
+        &self,
+        external_id: Option<&ShortText>,
+        from: Option<Since>,
+        limit: u32,
+    ) -> Result<Page<User, Since>, StoreError> {
+        let mut session = self.session().await?;
+        let connection = &mut *session.connection;
+        let (created_at, id) = position(from);
+        let records = match external_id {
+            Some(external_id) => {
+                sqlx::query_as!(
+                    UserRecord,
+                    "SELECT id, external_id, name, created_at FROM users
+                 WHERE external_id = $1 AND (created_at, id) < ($2, $3)",
+                    external_id.as_str(),
+                    created_at,
+                    id,
+                )
+                .fetch_all(connection)
+                .await
+            }
+            None => {
+                sqlx::query_as!(
+                    UserRecord,
+                    "SELECT id, external_id, name, created_at FROM users
+                 WHERE (created_at, id) < ($1, $2)
+                 ORDER BY created_at DESC, id DESC LIMIT $3",
+                    created_at,
+                    id,
+                    i64::from(limit) + 1,
+                )
+                .fetch_all(connection)
+                .await
+            }
+        };
+        let users = all(records.map_err(store_error)?)?;
+        Ok(page(users, limit, |user: &User| Since {
+            created_at: user.created_at,
+            id: user.id.uuid(),
+        }))
+    }
+
+    async fn find_wallet(&self, user: UserId) -> Result<Option<WalletView>, StoreError> {
+        let mut session = self.session().await?;
+        let found = sqlx::query!(
+            "SELECT balance, entry_count, updated_at FROM wallets WHERE user_id = $1",
+            user.uuid(),
+        )
+        .fetch_optional(&mut *session.connection)
+        .await
+        .map_err(store_error)?;
+        found
+            .map(|row| {
+                let balance = super::order_repo::money(row.balance)?;
+                let wallet = Wallet {
+                    user_id: user,
+                    balance,
+                    entry_count: row.entry_count,
+                };
+                Ok(WalletView {
+                    wallet,
+                    updated_at: row.updated_at,
+                })
+            })
+            .transpose()
+    }
+
+    async fn list_entries(
+        &self,
+        user: UserId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Option<Page<LedgerEntry, i64>>, StoreError> {
+        let mut session = self.session().await?;
+        let connection = &mut *session.connection;
+        let records = sqlx::query_as!(
+            EntryRecord,
+            "SELECT id, user_id, number, amount, balance_after, order_id, reference, created_at
+             FROM ledger_entries WHERE user_id = $1 AND number < $2
+             ORDER BY number DESC LIMIT $3",
+            user.uuid(),
+            before.unwrap_or(i64::MAX),
+            i64::from(limit) + 1,
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        if records.is_empty() && user_repo::find(connection, user).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(page(all(records)?, limit, |entry: &LedgerEntry| {
+            entry.number
+        })))
+    }
+
+    async fn find_sale(&self, id: SaleId) -> Result<Option<SaleView>, StoreError> {
+        let mut session = self.session().await?;
+        let Some(sale) = sale_repo::find(&mut session.connection, id).await? else {
+            return Ok(None);
+        };
+        let read_at = super::wallet_repo::now(&mut session.connection).await?;
+        Ok(Some(SaleView { sale, read_at }))
+    }
+
+    async fn list_sales(
+        &self,
+        status: Option<SaleStatus>,
+        from: Option<Since>,
+        limit: u32,
+    ) -> Result<Page<SaleView, Since>, StoreError> {
+        let mut session = self.session().await?;
+        let read_at = super::wallet_repo::now(&mut session.connection).await?;
+        let (created_at, id) = position(from);
+        let records = sqlx::query_as!(
+            SaleRecord,
+            "SELECT id, name, sku, unit_price, stock, stock_initial, per_user_limit, starts_at,
+                    ends_at, sold_out_at, order_count, created_at
+             FROM sales
+             WHERE (created_at, id) < ($1, $2)
+               AND ($3::text IS NULL OR $3 = CASE
+                     WHEN $4 < starts_at THEN 'upcoming'
+                     WHEN $4 >= ends_at THEN 'ended'
+                     WHEN stock = 0 THEN 'sold_out'
+                     ELSE 'live' END)
+             ORDER BY created_at DESC, id DESC LIMIT $5",
+            created_at,
+            id,
+            status.map(SaleStatus::name),
+            read_at,
+            i64::from(limit) + 1,
+        )
+        .fetch_all(&mut *session.connection)
+        .await
+        .map_err(store_error)?;
+        let sales = page(all(records)?, limit, |sale: &Sale| Since {
+            created_at: sale.created_at,
+            id: sale.id.uuid(),
+        });
+        let items = sales
+            .items
+            .into_iter()
+            .map(|sale| SaleView { sale, read_at })
+            .collect();
+        Ok(Page {
+            items,
+            next: sales.next,
+        })
+    }
+
+    async fn audit(&self) -> Result<Audit, StoreError> {
+        let mut session = self.session().await?;
+        verify_repo::audit(&mut session.connection).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut session = self.session().await?;
+        sqlx::query("SELECT 1")
+            .execute(&mut *session.connection)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+}
+
+/// Where a list by time of making begins; before anything when no position is given.
+fn position(from: Option<Since>) -> (DateTime<Utc>, Uuid) {
+    let newest = || {
+        (
+            DateTime::from_timestamp(32_503_680_000, 0).unwrap_or_default(),
+            Uuid::max(),
+        )
+    };
+    from.map_or_else(newest, |since| (since.created_at, since.id))
+}
+
+async fn orders_of_key(
+    connection: &mut PgConnection,
+    filter: &OrderFilter,
+) -> Result<Vec<OrderRecord>, StoreError> {
+    sqlx::query_as!(
+        OrderRecord,
+        "SELECT o.id, o.user_id, o.sale_id, o.sequence, o.quantity, o.unit_price, o.total,
+                o.balance_after, o.reference, o.created_at
+         FROM idempotency_keys k JOIN orders o ON o.id = k.resource_id
+         WHERE k.key = $1 AND k.user_id = $2 AND k.operation = $3
+           AND ($4::uuid IS NULL OR o.sale_id = $4)
+           AND ($5::text IS NULL OR o.reference = $5)",
+        filter.key.as_ref().map(|key| key.as_str()),
+        filter.user_id.as_ref().map(Id::uuid),
+        Operation::PlaceOrder.name(),
+        filter.sale_id.as_ref().map(Id::uuid),
+        filter.reference.as_ref().map(ShortText::as_str),
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)
+}
+
+async fn orders_of_sale(
+    connection: &mut PgConnection,
+    filter: &OrderFilter,
+    before: i64,
+    rows: i64,
+) -> Result<Vec<OrderRecord>, StoreError> {
+    sqlx::query_as!(
+        OrderRecord,
+        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
+                reference, created_at
+         FROM orders WHERE sale_id = $1 AND sequence < $2
+         ORDER BY sequence DESC LIMIT $3",
+        filter.sale_id.as_ref().map(Id::uuid),
+        before,
+        rows,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)
+}
+
+async fn orders_of_user(
+    connection: &mut PgConnection,
+    filter: &OrderFilter,
+    before: Option<Uuid>,
+    rows: i64,
+) -> Result<Vec<OrderRecord>, StoreError> {
+    sqlx::query_as!(
+        OrderRecord,
+        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
+                reference, created_at
+         FROM orders WHERE user_id = $1 AND id < $2
+           AND ($3::uuid IS NULL OR sale_id = $3)
+           AND ($4::text IS NULL OR reference = $4)
+         ORDER BY id DESC LIMIT $5",
+        filter.user_id.as_ref().map(Id::uuid),
+        before.unwrap_or(Uuid::max()),
+        filter.sale_id.as_ref().map(Id::uuid),
+        filter.reference.as_ref().map(ShortText::as_str),
+        rows,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)
+}
+
+async fn orders_by_reference(
+    connection: &mut PgConnection,
+    filter: &OrderFilter,
+    before: Option<Uuid>,
+    rows: i64,
+) -> Result<Vec<OrderRecord>, StoreError> {
+    sqlx::query_as!(
+        OrderRecord,
+        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
+                reference, created_at
+         FROM orders WHERE reference = $1 AND id < $2
+           AND ($3::uuid IS NULL OR sale_id = $3)
+         ORDER BY id DESC LIMIT $4",
+        filter.reference.as_ref().map(ShortText::as_str),
+        before.unwrap_or(Uuid::max()),
+        filter.sale_id.as_ref().map(Id::uuid),
+        rows,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)
+}
+
+async fn orders_of_all(
+    connection: &mut PgConnection,
+    before: Option<Uuid>,
+    rows: i64,
+) -> Result<Vec<OrderRecord>, StoreError> {
+    sqlx::query_as!(
+        OrderRecord,
+        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
+                reference, created_at
+         FROM orders WHERE id < $1
+         ORDER BY id DESC LIMIT $2",
+        before.unwrap_or(Uuid::max()),
+        rows,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)
+}

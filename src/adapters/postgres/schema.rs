@@ -1,0 +1,174 @@
+//! Migrations, and whether the schema and this binary belong together.
+
+use sqlx::migrate::Migrator;
+use sqlx::{Connection, PgConnection, PgPool};
+
+/// The migrations in this binary; the same files and table as `sqlx migrate run`.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// One migration that was applied now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Its version.
+    pub version: i64,
+    /// Its name.
+    pub description: String,
+}
+
+/// Why the schema cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// The database was migrated by a newer or older binary, or not at all.
+    #[error("the schema is at version {found}, this binary expects {expected}: {advice}")]
+    Version {
+        /// What is there; 0 for nothing.
+        found: i64,
+        /// What this binary carries.
+        expected: i64,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The database serves an installation with another currency.
+    #[error(
+        "this database was set up for {found}, FLASHDEAL_CURRENCY says {configured}: one \
+         installation has one currency for its whole life"
+    )]
+    Currency {
+        /// What is stored.
+        found: String,
+        /// What is configured.
+        configured: String,
+    },
+    /// A migration failed.
+    #[error("migration: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The database did not answer.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// The newest version in this binary.
+pub fn version_expected() -> i64 {
+    MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0)
+}
+
+/// The newest version in the database; 0 when it was never migrated.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn version_found(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
+        .fetch_one(&mut *connection)
+        .await?;
+    if table.is_none() {
+        return Ok(0);
+    }
+    let newest: Option<i64> =
+        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(connection)
+            .await?;
+    Ok(newest.unwrap_or(0))
+}
+
+/// Applies what is missing and says what it applied. Two instances that start together are kept
+/// apart by sqlx's migration lock.
+///
+/// # Errors
+/// [`SchemaError`] when the schema is newer than this binary or a migration fails.
+pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
+    let mut connection = pool.acquire().await?;
+    let found = version_found(&mut connection).await?;
+    let expected = version_expected();
+    if found > expected {
+        let advice = "start the newer binary";
+        return Err(SchemaError::Version {
+            found,
+            expected,
+            advice,
+        });
+    }
+    // A migration may take longer than an order may.
+    sqlx::query("SET statement_timeout = 0")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("SET lock_timeout = 0")
+        .execute(&mut *connection)
+        .await?;
+    MIGRATIONS.run(&mut *connection).await?;
+    // The session's limits were lifted: it does not go back to the pool.
+    connection.detach().close().await?;
+    let fresh = MIGRATIONS
+        .iter()
+        .filter(|migration| migration.version > found);
+    Ok(fresh
+        .map(|migration| Applied {
+            version: migration.version,
+            description: migration.description.to_string(),
+        })
+        .collect())
+}
+
+/// Refuses a schema that this binary was not built for.
+///
+/// # Errors
+/// [`SchemaError::Version`] names both versions.
+pub async fn check_version(pool: &PgPool) -> Result<(), SchemaError> {
+    let mut connection = pool.acquire().await?;
+    let found = version_found(&mut connection).await?;
+    let expected = version_expected();
+    let advice = if found < expected {
+        "run `flashdeal migrate`"
+    } else {
+        "start the newer binary"
+    };
+    if found == expected {
+        return Ok(());
+    }
+    Err(SchemaError::Version {
+        found,
+        expected,
+        advice,
+    })
+}
+
+/// Settles the installation's currency at the first start and holds every later one to it.
+///
+/// # Errors
+/// [`SchemaError::Currency`] names both.
+pub async fn settle_currency(pool: &PgPool, configured: &str) -> Result<(), SchemaError> {
+    let found = sqlx::query_scalar!(
+        r#"WITH settled AS (
+             INSERT INTO installation (currency) VALUES ($1) ON CONFLICT DO NOTHING
+             RETURNING currency
+           )
+           SELECT currency AS "currency!" FROM settled
+           UNION ALL SELECT currency FROM installation
+           LIMIT 1"#,
+        configured,
+    )
+    .fetch_one(pool)
+    .await?;
+    if found == configured {
+        return Ok(());
+    }
+    Err(SchemaError::Currency {
+        found,
+        configured: configured.to_owned(),
+    })
+}
+
+/// Whether there is nobody and nothing in the database yet.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_empty(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT FROM users) AND NOT EXISTS (SELECT FROM sales) AS "empty!""#
+    )
+    .fetch_one(pool)
+    .await
+}

@@ -1,0 +1,219 @@
+//! The store on PostgreSQL: a transaction at READ COMMITTED, said explicitly so that a database
+//! with another default behaves the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{PgPool, Postgres};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::error::{commit_error, store_error};
+use super::{key_repo, order_repo, sale_repo, user_repo, wallet_repo};
+use crate::domain::Instant as Moment;
+use crate::domain::id::{EntryId, SaleId, UserId};
+use crate::domain::key::{Fingerprint, KeyRef};
+use crate::domain::ledger::LedgerEntry;
+use crate::domain::order::Order;
+use crate::domain::sale::Sale;
+use crate::domain::user::User;
+use crate::domain::wallet::Wallet;
+use crate::ports::signals;
+use crate::ports::store::{
+    Buyers, Claim, CommitError, Earlier, SaleLock, Store, StoreError, Transaction, Winners,
+};
+
+/// Waiting longer than this for a connection is worth a line in the log.
+const WAIT_WORTH_A_WARNING: Duration = Duration::from_millis(250);
+
+/// A bounded number of callers at the pool: connections are never the queue. Orders have admission
+/// for that; everything else shares one gate.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    slots: Arc<Semaphore>,
+    wait_max: Duration,
+}
+
+impl Gate {
+    /// Lets `slots` callers in at a time; the others wait at most `wait_max`.
+    pub fn new(slots: usize, wait_max: Duration) -> Gate {
+        Gate {
+            slots: Arc::new(Semaphore::new(slots)),
+            wait_max,
+        }
+    }
+
+    /// Waits for a slot.
+    pub(super) async fn enter(&self) -> Result<tokio::sync::OwnedSemaphorePermit, StoreError> {
+        match tokio::time::timeout(self.wait_max, Arc::clone(&self.slots).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(StoreError::Busy),
+        }
+    }
+}
+
+/// The store.
+#[derive(Debug, Clone)]
+pub struct PgStore {
+    pool: PgPool,
+    gate: Option<Gate>,
+}
+
+impl PgStore {
+    /// For callers that admission has counted already.
+    pub fn admitted(pool: PgPool) -> PgStore {
+        PgStore { pool, gate: None }
+    }
+
+    /// For everyone else.
+    pub fn gated(pool: PgPool, gate: Gate) -> PgStore {
+        PgStore {
+            pool,
+            gate: Some(gate),
+        }
+    }
+}
+
+/// One open transaction. Whoever holds it runs in a task that is never dropped half-way.
+pub struct PgTransaction {
+    inner: sqlx::Transaction<'static, Postgres>,
+    _slot: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+impl Store for PgStore {
+    type Transaction = PgTransaction;
+
+    /// A session that died in the pool is found out by BEGIN itself and thrown away; at most the
+    /// whole pool can have died.
+    async fn begin(&self) -> Result<PgTransaction, StoreError> {
+        let slot = match &self.gate {
+            Some(gate) => Some(gate.enter().await?),
+            None => None,
+        };
+        let began = Instant::now();
+        let mut sessions_left = self.pool.options().get_max_connections() + 1;
+        let inner = loop {
+            match self
+                .pool
+                .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED")
+                .await
+            {
+                Ok(transaction) => break transaction,
+                Err(error) => match store_error(error) {
+                    StoreError::Lost(_) if sessions_left > 0 => sessions_left -= 1,
+                    StoreError::Lost(detail) => return Err(StoreError::Unavailable(detail)),
+                    error => return Err(error),
+                },
+            }
+        };
+        let waited = began.elapsed();
+        metrics::histogram!(signals::POOL_WAIT).record(waited);
+        if waited > WAIT_WORTH_A_WARNING {
+            let waited_seconds = waited.as_secs_f64();
+            tracing::warn!(waited_seconds, "a database connection was waited for");
+        }
+        Ok(PgTransaction { inner, _slot: slot })
+    }
+}
+
+impl Transaction for PgTransaction {
+    async fn claim_keys(&mut self, claims: &[Claim]) -> Result<Vec<bool>, StoreError> {
+        debug_assert!(
+            claims.is_sorted_by(|a, b| a.key < b.key),
+            "keys are claimed ascending"
+        );
+        let ours = key_repo::claim(&mut self.inner, claims).await?;
+        Ok(claims
+            .iter()
+            .map(|claim| ours.contains(&claim.resource_id))
+            .collect())
+    }
+
+    async fn earlier(&mut self, key: &KeyRef) -> Result<Option<Earlier>, StoreError> {
+        key_repo::earlier(&mut self.inner, key).await
+    }
+
+    async fn earlier_orders(
+        &mut self,
+        keys: &[KeyRef],
+    ) -> Result<HashMap<KeyRef, (Fingerprint, Order)>, StoreError> {
+        key_repo::earlier_orders(&mut self.inner, keys).await
+    }
+
+    async fn release_keys(&mut self, keys: &[KeyRef]) -> Result<(), StoreError> {
+        key_repo::release(&mut self.inner, keys).await
+    }
+
+    async fn lock_sale(&mut self, sale_id: SaleId) -> Result<SaleLock, StoreError> {
+        let sale = sale_repo::lock(&mut self.inner, sale_id).await?;
+        Ok(SaleLock { sale_id, sale })
+    }
+
+    async fn lock_buyers(
+        &mut self,
+        lock: &SaleLock,
+        users: &[UserId],
+    ) -> Result<Buyers, StoreError> {
+        debug_assert!(
+            users.is_sorted_by(|a, b| a < b),
+            "wallets are locked ascending"
+        );
+        let limited = lock
+            .sale
+            .as_ref()
+            .is_some_and(|sale| sale.per_user_limit.is_some());
+        wallet_repo::lock_buyers(&mut self.inner, lock.sale_id, limited, users).await
+    }
+
+    async fn record(&mut self, winners: &Winners) -> Result<(), StoreError> {
+        order_repo::record(&mut self.inner, winners).await
+    }
+
+    async fn lock_wallet(&mut self, user: UserId) -> Result<Option<(Wallet, Moment)>, StoreError> {
+        wallet_repo::lock(&mut self.inner, user).await
+    }
+
+    async fn record_deposit(
+        &mut self,
+        entry: &LedgerEntry,
+        wallet: &Wallet,
+    ) -> Result<(), StoreError> {
+        wallet_repo::record_deposit(&mut self.inner, entry, wallet).await
+    }
+
+    async fn deposit(&mut self, id: EntryId) -> Result<Option<LedgerEntry>, StoreError> {
+        wallet_repo::deposit(&mut self.inner, id).await
+    }
+
+    async fn now(&mut self) -> Result<Moment, StoreError> {
+        wallet_repo::now(&mut self.inner).await
+    }
+
+    async fn insert_user(&mut self, user: &User) -> Result<bool, StoreError> {
+        user_repo::insert(&mut self.inner, user).await
+    }
+
+    async fn user(&mut self, id: UserId) -> Result<Option<User>, StoreError> {
+        user_repo::find(&mut self.inner, id).await
+    }
+
+    async fn insert_sale(&mut self, sale: &Sale) -> Result<(), StoreError> {
+        sale_repo::insert(&mut self.inner, sale).await
+    }
+
+    async fn sale(&mut self, id: SaleId) -> Result<Option<Sale>, StoreError> {
+        sale_repo::find(&mut self.inner, id).await
+    }
+
+    async fn commit(self) -> Result<(), CommitError> {
+        self.inner.commit().await.map_err(commit_error)
+    }
+
+    /// A rollback that fails has no session left to roll back.
+    async fn rollback(self) {
+        if let Err(error) = self.inner.rollback().await {
+            tracing::debug!(%error, "rollback on a lost session");
+        }
+    }
+}

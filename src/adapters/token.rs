@@ -1,0 +1,220 @@
+//! Tokens (RFC 7519): who calls, in mode `jwt`.
+//!
+//! A key is bound to its algorithm when it is loaded, and the token's header may only choose among
+//! keys, never an algorithm for a key: that closes the door on `none` and on HS256 signed with a
+//! public key (RFC 8725, sections 2.1 and 3.1).
+
+use std::collections::HashSet;
+
+use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::UserId;
+
+/// Who calls, and so what they may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Everything. In mode `open` everyone.
+    Admin,
+    /// The shop's back end: orders for any user, reads, users without money.
+    Service,
+    /// One user's own things.
+    Buyer(UserId),
+}
+
+impl Caller {
+    /// Whether this caller may do what the shop's back end does.
+    pub fn serves(self) -> bool {
+        matches!(self, Caller::Admin | Caller::Service)
+    }
+
+    /// Whether this caller may see and use what belongs to `user`.
+    pub fn may_act_for(self, user: UserId) -> bool {
+        self.serves() || self == Caller::Buyer(user)
+    }
+}
+
+/// Seconds by which clocks may differ.
+const LEEWAY_SECONDS: u64 = 30;
+/// The shortest HS256 key, in bytes (RFC 7518, section 3.2: as long as the hash).
+pub const SECRET_MIN_BYTES: usize = 32;
+/// The longest token worth reading, in bytes.
+const TOKEN_MAX_BYTES: usize = 8 * 1024;
+
+/// The claims that are read; others are ignored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<String>,
+    role: String,
+    iss: String,
+    aud: serde_json::Value,
+    exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<u64>,
+}
+
+/// Who issues tokens, and for whom.
+#[derive(Debug, Clone)]
+pub struct TokenOptions {
+    /// `iss`
+    pub issuer: String,
+    /// `aud`
+    pub audience: String,
+}
+
+struct Key {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+/// Checks tokens.
+pub struct Verifier {
+    keys: Vec<Key>,
+    options: TokenOptions,
+}
+
+/// Why a token is not accepted. The text says nothing that helps to forge one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TokenRefused(pub &'static str);
+
+impl Verifier {
+    /// A verifier for tokens signed with a shared secret.
+    pub fn new(options: TokenOptions) -> Verifier {
+        Verifier {
+            keys: Vec::new(),
+            options,
+        }
+    }
+
+    /// Accepts HS256 tokens signed with `secret`.
+    pub fn with_secret(mut self, secret: &[u8]) -> Verifier {
+        let key = DecodingKey::from_secret(secret);
+        self.keys.push(Key {
+            id: None,
+            algorithm: Algorithm::HS256,
+            key,
+        });
+        self
+    }
+
+    /// Accepts tokens signed with the private halves of a JWK set's RSA (RS256) and Ed25519
+    /// (EdDSA) keys.
+    ///
+    /// # Errors
+    /// A sentence that names the first key that cannot be used.
+    pub fn with_jwks(mut self, json: &str) -> Result<Verifier, String> {
+        let set: JwkSet = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        for jwk in &set.keys {
+            let id = jwk.common.key_id.clone();
+            let algorithm = match &jwk.algorithm {
+                AlgorithmParameters::RSA(_) => Algorithm::RS256,
+                AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
+                _ => return Err(format!("key {id:?} is neither RSA nor Ed25519")),
+            };
+            let key = DecodingKey::from_jwk(jwk).map_err(|error| format!("key {id:?}: {error}"))?;
+            self.keys.push(Key { id, algorithm, key });
+        }
+        if set.keys.is_empty() {
+            return Err("it holds no keys".to_owned());
+        }
+        Ok(self)
+    }
+
+    /// Who presents this token.
+    ///
+    /// # Errors
+    /// [`TokenRefused`] for anything but a valid token of a known role.
+    pub fn verify(&self, token: &str) -> Result<Caller, TokenRefused> {
+        if token.len() > TOKEN_MAX_BYTES {
+            return Err(TokenRefused("the token is too long"));
+        }
+        let header = jsonwebtoken::decode_header(token)
+            .map_err(|_| TokenRefused("the token is malformed or its algorithm is not accepted"))?;
+        let fits = |key: &&Key| {
+            key.algorithm == header.alg
+                && (header.kid.is_none() || key.id == header.kid || key.id.is_none())
+        };
+        let key = self.keys.iter().find(fits);
+        let key = key.ok_or(TokenRefused(
+            "no accepted key has this algorithm and key id",
+        ))?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key))
+            .map_err(|error| TokenRefused(reason(error.kind())))?
+            .claims;
+        caller(&claims)
+    }
+
+    fn validation(&self, key: &Key) -> Validation {
+        let mut validation = Validation::new(key.algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.required_spec_claims = HashSet::from(["exp", "iss", "aud"].map(str::to_owned));
+        validation.set_issuer(&[&self.options.issuer]);
+        validation.set_audience(&[&self.options.audience]);
+        validation
+    }
+}
+
+fn caller(claims: &Claims) -> Result<Caller, TokenRefused> {
+    match claims.role.as_str() {
+        "admin" => Ok(Caller::Admin),
+        "service" => Ok(Caller::Service),
+        "buyer" => claims
+            .sub
+            .as_deref()
+            .and_then(UserId::parse)
+            .map(Caller::Buyer)
+            .ok_or(TokenRefused("a buyer's token needs a user id as its sub")),
+        _ => Err(TokenRefused(
+            "the token's role is not buyer, service or admin",
+        )),
+    }
+}
+
+fn reason(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
+    use jsonwebtoken::errors::ErrorKind;
+    match kind {
+        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ImmatureSignature => "the token is not valid yet",
+        ErrorKind::InvalidIssuer => "the token is from another issuer",
+        ErrorKind::InvalidAudience => "the token is for another audience",
+        ErrorKind::MissingRequiredClaim(_) => "the token lacks exp, iss or aud",
+        ErrorKind::InvalidSignature => "the token's signature is wrong",
+        _ => "the token is malformed",
+    }
+}
+
+/// Signs a token with a shared secret. `expires_at` is in seconds since 1970.
+///
+/// # Errors
+/// When the token cannot be encoded.
+pub fn sign(
+    options: &TokenOptions,
+    secret: &[u8],
+    caller: Caller,
+    expires_at: u64,
+) -> Result<String, String> {
+    let (role, sub) = match caller {
+        Caller::Admin => ("admin", None),
+        Caller::Service => ("service", None),
+        Caller::Buyer(user) => ("buyer", Some(user.to_string())),
+    };
+    let claims = Claims {
+        sub,
+        role: role.to_owned(),
+        iss: options.issuer.clone(),
+        aud: options.audience.clone().into(),
+        exp: expires_at,
+        iat: None,
+    };
+    jsonwebtoken::encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(secret),
+    )
+    .map_err(|error| error.to_string())
+}

@@ -1,0 +1,13 @@
+//! From a command line to a running service and back: everything is put together here, nothing is
+//! decided here.
+
+pub mod banner;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod database;
+pub mod demo;
+pub mod monitor;
+pub mod serve;
+pub mod signals;
+pub mod telemetry;

@@ -1,0 +1,323 @@
+//! Start-up, and shut-down as its reverse.
+//!
+//! | start | stop |
+//! |---|---|
+//! | 1 embedded server, if any | 7 stop it |
+//! | 2 pool (opens sessions when needed) | 6 close it |
+//! | 3 engine and its queue | 5 close the queue, wait for tasks |
+//! | 4 listen: `/livez` 200, `/readyz` 503 | 4 finish open requests under a deadline |
+//! | 5 wait for the database, migrate, seed | 3 stop accepting |
+//! | 6 `/readyz` 200 | 2 `/readyz` 503 |
+//! | 7 say where | 1 a signal |
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgPool;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{EngineChoice, Settings};
+use super::database::{Database, DatabaseError};
+use super::{demo, monitor, telemetry};
+use crate::adapters::http::{
+    AuthMode, Context, ContextOptions, Phase, PhaseCell, Server, ServerOptions, bind,
+};
+use crate::adapters::postgres::connect::{self, SessionLimits};
+use crate::adapters::postgres::reads::PgReads;
+use crate::adapters::postgres::schema;
+use crate::adapters::postgres::store::{Gate, PgStore};
+use crate::logic::admission::{Admission, AdmissionOptions};
+use crate::logic::orders::Engine;
+use crate::logic::orders::pessimistic::Pessimistic;
+
+/// How long a request's head may take and an idle connection is kept. Longer than a person thinks.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections open at a time; descriptors for the pool and files are kept free.
+const CONNECTIONS_MAX: usize = 16_384;
+const DESCRIPTORS_KEPT_FREE: u64 = 256;
+/// Reads and administration wait this long for their share of the pool.
+const GATE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Why the service did not start. Each is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The address.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// Metrics.
+    #[error("metrics: {0}")]
+    Metrics(String),
+    /// Demo data.
+    #[error("demo data: {0}")]
+    Demo(String),
+}
+
+/// A running service.
+pub struct Running {
+    /// The public address.
+    pub address: SocketAddr,
+    /// The operator's address, if apart.
+    pub ops_address: Option<SocketAddr>,
+    /// The line that opens `psql` on the embedded server.
+    pub psql_line: Option<String>,
+    database: Database,
+    pool: PgPool,
+    engine: Arc<dyn Engine>,
+    phase: PhaseCell,
+    tasks: TaskTracker,
+    servers: Vec<JoinHandle<usize>>,
+    stop_accepting: CancellationToken,
+    stop_monitors: CancellationToken,
+    monitors: Vec<JoinHandle<()>>,
+    grace: Duration,
+}
+
+/// Starts everything.
+///
+/// # Errors
+/// [`StartError`]; whatever had been started is stopped again.
+pub async fn start(settings: &Settings) -> Result<Running, StartError> {
+    let database = Database::for_service(settings).await?;
+    let pool = database.pool(settings);
+    let running = match listen(settings, database, pool).await {
+        Ok(running) => running,
+        Err((error, database)) => {
+            database.release().await;
+            return Err(error);
+        }
+    };
+    match running.prepare(settings).await {
+        Ok(()) => Ok(running),
+        Err(error) => {
+            running.stop().await;
+            Err(error)
+        }
+    }
+}
+
+async fn listen(
+    settings: &Settings,
+    database: Database,
+    pool: PgPool,
+) -> Result<Running, (StartError, Database)> {
+    let sockets = match bind_all(settings) {
+        Ok(sockets) => sockets,
+        Err(error) => return Err((error, database)),
+    };
+    let handle = match telemetry::metrics() {
+        Ok(handle) => handle,
+        Err(error) => return Err((StartError::Metrics(error), database)),
+    };
+    let connections_max = raise_descriptor_limit();
+    let (phase, tasks) = (PhaseCell::default(), TaskTracker::new());
+    let engine = engine(settings, &pool);
+    let gate = Gate::new(reserved(settings.db_connections) as usize, GATE_WAIT_MAX);
+    let reads = PgReads::new(pool.clone(), gate.clone());
+    let upkeep = handle.clone();
+    let context = Context::new(
+        PgStore::gated(pool.clone(), gate),
+        reads.clone(),
+        Arc::clone(&engine),
+        ContextOptions {
+            auth: settings.auth.clone(),
+            currency: settings.currency.clone(),
+            request_timeout: settings.request_timeout,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            cors_origins: settings.cors_origins.clone(),
+            ops_apart: settings.ops_listen.is_some(),
+            render_metrics: Arc::new(move || handle.render()),
+        },
+        phase.clone(),
+        tasks.clone(),
+    );
+    let options = ServerOptions {
+        connections_max,
+        header_timeout: HEADER_TIMEOUT,
+        drain_max: settings.shutdown_grace,
+    };
+    let (public, ops) = sockets;
+    let address = public.local_addr().unwrap_or(settings.listen);
+    let ops_address = ops.as_ref().and_then(|socket| socket.local_addr().ok());
+    let (stop_accepting, stop_monitors) = (CancellationToken::new(), CancellationToken::new());
+    let mut servers = vec![tokio::spawn(
+        Server::public(public, &context, options).run(stop_accepting.clone()),
+    )];
+    if let Some(ops) = ops {
+        let server = Server::operator(ops, &context, options);
+        servers.push(tokio::spawn(server.run(stop_monitors.clone())));
+    }
+    let monitors = vec![
+        tokio::spawn(monitor::refresh_gauges(
+            pool.clone(),
+            reads,
+            Arc::clone(&engine),
+            phase.clone(),
+            stop_monitors.clone(),
+        )),
+        tokio::spawn(keep_up(upkeep, stop_monitors.clone())),
+    ];
+    let psql_line = database
+        .embedded
+        .as_ref()
+        .map(|found| found.connection().psql_line());
+    let grace = settings.shutdown_grace;
+    Ok(Running {
+        address,
+        ops_address,
+        psql_line,
+        database,
+        pool,
+        engine,
+        phase,
+        tasks,
+        servers,
+        stop_accepting,
+        stop_monitors,
+        monitors,
+        grace,
+    })
+}
+
+type Sockets = (tokio::net::TcpListener, Option<tokio::net::TcpListener>);
+
+fn bind_all(settings: &Settings) -> Result<Sockets, StartError> {
+    let bind = |address| bind(address).map_err(|error| StartError::Listen { address, error });
+    Ok((
+        bind(settings.listen)?,
+        settings.ops_listen.map(bind).transpose()?,
+    ))
+}
+
+/// The prometheus recorder drains its histograms only when told to.
+async fn keep_up(handle: metrics_exporter_prometheus::PrometheusHandle, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        handle.run_upkeep();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+    }
+}
+
+/// Connections that orders leave to reads and administration.
+fn reserved(connections: u32) -> u32 {
+    (connections / 5).max(1)
+}
+
+fn engine(settings: &Settings, pool: &PgPool) -> Arc<dyn Engine> {
+    let slots = settings.db_connections - reserved(settings.db_connections);
+    let admission = Arc::new(Admission::new(AdmissionOptions {
+        slots: slots as usize,
+        waiting_max: settings.max_queue,
+        // An admitted order may still wait for key, sale and wallet.
+        wait_max: settings
+            .request_timeout
+            .saturating_sub(settings.lock_timeout * 3)
+            .max(settings.request_timeout / 4),
+    }));
+    let store = PgStore::admitted(pool.clone());
+    match settings.engine {
+        EngineChoice::Pessimistic => {
+            Arc::new(Pessimistic::new(store, admission, settings.request_timeout))
+        }
+    }
+}
+
+/// Ten thousand buyers are ten thousand descriptors.
+fn raise_descriptor_limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1_024;
+    };
+    let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    };
+    let spare = limit.saturating_sub(DESCRIPTORS_KEPT_FREE).max(64);
+    usize::try_from(spare)
+        .unwrap_or(CONNECTIONS_MAX)
+        .min(CONNECTIONS_MAX)
+}
+
+impl Running {
+    /// Waits for the database and makes it ready, then lets orders in.
+    async fn prepare(&self, settings: &Settings) -> Result<(), StartError> {
+        self.database.wait(settings).await?;
+        self.database.prepare(&self.pool, settings).await?;
+        let empty = schema::is_empty(&self.pool)
+            .await
+            .map_err(DatabaseError::Sqlx)?;
+        if self.database.embedded.is_some() && empty {
+            demo::fill(&self.pool).await.map_err(StartError::Demo)?;
+            tracing::info!(buyers = %demo::BUYERS, sales = 3, "demo data is in place");
+        }
+        tracing::info!(
+            pool_max = settings.db_connections,
+            pool_for_orders = settings.db_connections - reserved(settings.db_connections),
+            pool_open = self.pool.size(),
+            pool_idle = self.pool.num_idle(),
+            engine = self.engine.name(),
+            auth = if matches!(settings.auth, AuthMode::Open) {
+                "open"
+            } else {
+                "jwt"
+            },
+            "ready"
+        );
+        self.phase.set(Phase::Ready);
+        let limits = SessionLimits::under(settings.lock_timeout);
+        let options = connect::with_limits(self.database.options.clone(), limits);
+        let watch =
+            monitor::watch_database(options, self.phase.clone(), self.stop_monitors.clone());
+        self.tasks.spawn(watch);
+        Ok(())
+    }
+
+    /// Stops, in the reverse of the start, under the grace period.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + self.grace;
+        self.phase.set(Phase::Draining);
+        self.stop_accepting.cancel();
+        let mut servers = self.servers.into_iter();
+        if let Some(public) = servers.next() {
+            // The server bounds itself by the same grace.
+            let _ = public.await;
+        }
+        self.engine.close();
+        self.stop_monitors.cancel();
+        self.tasks.close();
+        if timeout_at(deadline + Duration::from_secs(1), self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(left = self.tasks.len(), "some work did not finish in time");
+        }
+        for task in servers {
+            let _ = task.await;
+        }
+        for task in self.monitors {
+            task.abort();
+            let _ = task.await;
+        }
+        let close = self.pool.close();
+        if timeout_at(deadline + Duration::from_secs(2), close)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the pool did not close in time");
+        }
+        self.database.release().await;
+    }
+}

@@ -1,0 +1,68 @@
+//! Logs and metrics: set up once for the process.
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
+use tracing_subscriber::EnvFilter;
+
+use super::config::LogFormat;
+use crate::ports::signals::{self, Kind};
+
+/// A gauge that nobody refreshes for this long is no longer reported: the stock of a sale that is
+/// over. The monitor refreshes every living gauge far more often.
+const GAUGE_IDLE: Duration = Duration::from_secs(60);
+
+/// Starts logging to standard error. Standard output belongs to commands.
+pub fn start_logging(filter: &str, format: LogFormat) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second start in the same process (tests) keeps the first.
+    let _ = match format {
+        LogFormat::Pretty => builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init(),
+    };
+}
+
+/// The process's metrics, described and with buckets from `ports::signals`.
+///
+/// # Errors
+/// A sentence when another recorder is installed.
+pub fn metrics() -> Result<PrometheusHandle, String> {
+    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+    HANDLE.get_or_init(install).clone()
+}
+
+fn install() -> Result<PrometheusHandle, String> {
+    let mut builder =
+        PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_IDLE));
+    for signal in signals::ALL {
+        if let Kind::Histogram(bounds) = signal.kind {
+            builder = builder
+                .set_buckets_for_metric(Matcher::Full(signal.name.to_owned()), bounds)
+                .map_err(|error| error.to_string())?;
+        }
+    }
+    let handle = builder
+        .install_recorder()
+        .map_err(|error| error.to_string())?;
+    for signal in signals::ALL {
+        match signal.kind {
+            Kind::Counter => metrics::describe_counter!(signal.name, signal.help),
+            Kind::Gauge => metrics::describe_gauge!(signal.name, signal.help),
+            Kind::Histogram(_) => metrics::describe_histogram!(signal.name, signal.help),
+        }
+    }
+    Ok(handle)
+}

@@ -1,0 +1,235 @@
+//! Users and the money that comes in: making users with wallets, and deposits.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::fault::Fault;
+use super::keyed::{Answer, Claimed, claim};
+use super::transact::{Ending, Trouble, Work, transact};
+use crate::domain::id::{EntryId, UserId};
+use crate::domain::key::{Fingerprint, IdempotencyKey, KeyRef, Operation};
+use crate::domain::ledger::{EntryKind, LedgerEntry};
+use crate::domain::money::Money;
+use crate::domain::refusal::Refusal;
+use crate::domain::text::ShortText;
+use crate::domain::user::User;
+use crate::domain::wallet::Wallet;
+use crate::logic::ids::new_id;
+use crate::ports::store::{Store, StoreError, Transaction};
+
+/// The unique constraint on external ids.
+const EXTERNAL_ID_UNIQUE: &str = "users_external_id_key";
+
+/// A request for a user.
+#[derive(Debug, Clone)]
+pub struct CreateUser {
+    /// The id the user gets.
+    pub user_id: UserId,
+    /// The shop's own id.
+    pub external_id: Option<ShortText>,
+    /// A display name.
+    pub name: Option<ShortText>,
+    /// Money the wallet begins with.
+    pub opening_balance: Option<Money>,
+    /// The key, required with an opening balance.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A request for money to come in.
+#[derive(Debug, Clone)]
+pub struct Deposit {
+    /// The id the entry gets.
+    pub entry_id: EntryId,
+    /// Into whose wallet.
+    pub user_id: UserId,
+    /// How much, more than nothing.
+    pub amount: Money,
+    /// The caller's own reference.
+    pub reference: Option<ShortText>,
+    /// The key.
+    pub key: IdempotencyKey,
+}
+
+/// Makes a user and a wallet, with an opening deposit if one is asked for. An id that is taken
+/// answers `Replayed` with the user who has it.
+///
+/// # Errors
+/// A [`Fault`] when it could not be decided.
+pub async fn create_user<S: Store>(
+    store: &S,
+    time_limit: Duration,
+    request: CreateUser,
+) -> Result<Answer<User>, Fault> {
+    transact(store, Instant::now() + time_limit, &mut UserWork(request)).await
+}
+
+/// Adds money to a wallet.
+///
+/// # Errors
+/// A [`Fault`] when it could not be decided.
+pub async fn deposit<S: Store>(
+    store: &S,
+    time_limit: Duration,
+    request: Deposit,
+) -> Result<Answer<LedgerEntry>, Fault> {
+    transact(
+        store,
+        Instant::now() + time_limit,
+        &mut DepositWork(request),
+    )
+    .await
+}
+
+struct UserWork(CreateUser);
+
+impl UserWork {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(Operation::CreateUser)
+            .optional("external_id", self.0.external_id.as_ref())
+            .optional("name", self.0.name.as_ref())
+            .optional("opening_balance", self.0.opening_balance)
+            .finish()
+    }
+}
+
+impl<T: Transaction> Work<T> for UserWork {
+    type Value = Answer<User>;
+    const NAME: &'static str = "user";
+
+    /// Without a key the id still is one: a second run finds the user of the first.
+    fn keyed(&self) -> bool {
+        true
+    }
+
+    async fn run(&mut self, transaction: &mut T) -> Result<Ending<Answer<User>>, Trouble> {
+        if let Some(key) = &self.0.key {
+            let key = KeyRef::of_installation(Operation::CreateUser, key.clone());
+            let id = self.0.user_id.uuid();
+            match claim(transaction, &key, self.fingerprint(), id).await? {
+                Claimed::Ours => {}
+                Claimed::Before(id) => {
+                    let user = transaction.user(UserId::new(id)).await?;
+                    return Ok(Ending::Rollback(Answer::Replayed(found(user, "user")?)));
+                }
+                Claimed::Other(resource_id) => {
+                    return Ok(Ending::Rollback(Answer::KeyReused { resource_id }));
+                }
+            }
+        }
+        let now = transaction.now().await?;
+        let CreateUser {
+            user_id,
+            external_id,
+            name,
+            opening_balance,
+            ..
+        } = self.0.clone();
+        let user = User {
+            id: user_id,
+            external_id,
+            name,
+            created_at: now,
+        };
+        match transaction.insert_user(&user).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let user = found(transaction.user(user_id).await?, "user")?;
+                return Ok(Ending::Rollback(Answer::Replayed(user)));
+            }
+            Err(StoreError::Duplicate { constraint }) if constraint == EXTERNAL_ID_UNIQUE => {
+                return Ok(Ending::Rollback(Answer::Refused(Refusal::ExternalIdTaken)));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(amount) = opening_balance.filter(|amount| !amount.is_zero()) {
+            let mut wallet = Wallet {
+                user_id,
+                balance: Money::ZERO,
+                entry_count: 0,
+            };
+            let entry = LedgerEntry {
+                id: new_id(),
+                user_id,
+                number: 1,
+                kind: EntryKind::Deposit,
+                amount,
+                balance_after: amount,
+                reference: None,
+                created_at: now,
+            };
+            wallet.apply(&entry);
+            transaction.record_deposit(&entry, &wallet).await?;
+        }
+        Ok(Ending::Commit(Answer::Made(user)))
+    }
+}
+
+struct DepositWork(Deposit);
+
+impl DepositWork {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(Operation::CreateDeposit)
+            .part("user_id", self.0.user_id)
+            .part("amount", self.0.amount)
+            .optional("reference", self.0.reference.as_ref())
+            .finish()
+    }
+}
+
+impl<T: Transaction> Work<T> for DepositWork {
+    type Value = Answer<LedgerEntry>;
+    const NAME: &'static str = "deposit";
+
+    fn keyed(&self) -> bool {
+        true
+    }
+
+    async fn run(&mut self, transaction: &mut T) -> Result<Ending<Answer<LedgerEntry>>, Trouble> {
+        let Deposit {
+            entry_id,
+            user_id,
+            amount,
+            reference,
+            key,
+        } = self.0.clone();
+        let key = KeyRef::of_user(user_id, Operation::CreateDeposit, key);
+        match claim(transaction, &key, self.fingerprint(), entry_id.uuid()).await? {
+            Claimed::Ours => {}
+            Claimed::Before(id) => {
+                let entry = transaction.deposit(EntryId::new(id)).await?;
+                return Ok(Ending::Rollback(Answer::Replayed(found(entry, "deposit")?)));
+            }
+            Claimed::Other(resource_id) => {
+                return Ok(Ending::Rollback(Answer::KeyReused { resource_id }));
+            }
+        }
+        let Some((mut wallet, now)) = transaction.lock_wallet(user_id).await? else {
+            return Ok(Ending::Rollback(Answer::Refused(Refusal::UserNotFound)));
+        };
+        let Some(balance_after) = wallet.balance.plus(amount) else {
+            let refusal = Refusal::BalanceLimitExceeded {
+                balance: wallet.balance,
+            };
+            return Ok(Ending::Rollback(Answer::Refused(refusal)));
+        };
+        let entry = LedgerEntry {
+            id: entry_id,
+            user_id,
+            number: wallet.entry_count + 1,
+            kind: EntryKind::Deposit,
+            amount,
+            balance_after,
+            reference,
+            created_at: now,
+        };
+        wallet.apply(&entry);
+        transaction.record_deposit(&entry, &wallet).await?;
+        Ok(Ending::Commit(Answer::Made(entry)))
+    }
+}
+
+/// What a committed key names must be there: nothing in the house deletes.
+fn found<V>(value: Option<V>, what: &str) -> Result<V, StoreError> {
+    value.ok_or_else(|| StoreError::Invariant(format!("a committed key names a missing {what}")))
+}

@@ -1,0 +1,32 @@
+//! Faults: why there is no decision. A refusal is a decision and lives in the domain.
+
+/// Why a request could not be decided, as far as the caller's key is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Another request with the same key is still being decided.
+    #[error("another request with this key is still being decided")]
+    InProgress,
+    /// A lock was not free in time, or the database chose this transaction to give way more often
+    /// than we retry. The key was ours: nothing is there and nothing will be.
+    #[error("the row was held by others for too long")]
+    Conflict,
+    /// More orders wait than we let wait; this one was not looked at.
+    #[error("too many orders wait")]
+    Overloaded {
+        /// When it is worth trying again, in whole seconds.
+        retry_after_seconds: u32,
+    },
+    /// The service is shutting down and takes no new work.
+    #[error("the service is shutting down")]
+    Draining,
+    /// The database cannot be reached; nothing was executed.
+    #[error("the database is unavailable")]
+    Unavailable,
+    /// The database went away in the middle of COMMIT, or the time for this request ran out while
+    /// it is being decided: it may or may not be executed.
+    #[error("the outcome is unknown")]
+    OutcomeUnknown,
+    /// A defect. The text is for the log, never for the caller.
+    #[error("internal: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,91 @@
+//! The frame of every keyed operation that is not an order: claim, look at what is there, or do it.
+//!
+//! Orders have a set-based frame of their own (`orders::group`); deposits, users and sales come one
+//! at a time and share this one.
+
+use super::transact::Trouble;
+use crate::domain::key::{Fingerprint, KeyRef};
+use crate::domain::refusal::Refusal;
+use crate::ports::signals;
+use crate::ports::store::{Claim, StoreError, Transaction};
+use uuid::Uuid;
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer<V> {
+    /// Done now.
+    Made(V),
+    /// Done before, under the same key: the same answer again.
+    Replayed(V),
+    /// Not done; nothing changed.
+    Refused(Refusal),
+    /// The key made something else before.
+    KeyReused {
+        /// The id of what the key made.
+        resource_id: Uuid,
+    },
+}
+
+/// What a claim found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// The key is ours: go on.
+    Ours,
+    /// The same request was committed before.
+    Before(Uuid),
+    /// Another request was committed under this key.
+    Other(Uuid),
+}
+
+/// Claims one key, or says what stands under it.
+pub async fn claim<T: Transaction>(
+    transaction: &mut T,
+    key: &KeyRef,
+    fingerprint: Fingerprint,
+    resource_id: Uuid,
+) -> Result<Claimed, Trouble> {
+    let claim = Claim {
+        key: key.clone(),
+        fingerprint,
+        resource_id,
+    };
+    let ours = transaction
+        .claim_keys(std::slice::from_ref(&claim))
+        .await
+        .map_err(key_busy)?;
+    if ours == [true] {
+        count("claimed");
+        return Ok(Claimed::Ours);
+    }
+    match transaction.earlier(key).await? {
+        Some(earlier) if earlier.fingerprint == fingerprint => {
+            count("replayed");
+            Ok(Claimed::Before(earlier.resource_id))
+        }
+        Some(earlier) => {
+            count("reused");
+            Ok(Claimed::Other(earlier.resource_id))
+        }
+        // Its owner's row was there when we asked and is gone now: look again.
+        None => Err(StoreError::Retry {
+            sqlstate: "key_vanished".to_owned(),
+        }
+        .into()),
+    }
+}
+
+/// A time-out on the claim means that a twin is being decided.
+pub fn key_busy(error: StoreError) -> Trouble {
+    match error {
+        StoreError::LockTimeout { .. } => {
+            count("in_progress");
+            Trouble::KeyBusy
+        }
+        other => Trouble::Store(other),
+    }
+}
+
+/// Counts what became of a key.
+pub fn count(result: &'static str) {
+    metrics::counter!(signals::IDEMPOTENCY, "result" => result).increment(1);
+}

@@ -1,0 +1,10 @@
+//! Use cases: what the shop does, in the order in which it does it, on ports only.
+
+pub mod accounts;
+pub mod admission;
+pub mod fault;
+pub mod ids;
+pub mod keyed;
+pub mod orders;
+pub mod sales;
+pub mod transact;

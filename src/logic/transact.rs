@@ -1,0 +1,215 @@
+//! The one place where a transaction of the house begins and ends.
+//!
+//! [`transact`] runs a piece of [`Work`] from BEGIN to COMMIT, measures it under its name, and runs
+//! it again where that is safe and worth it. Who calls it owns the future to its end: it is never
+//! wrapped in `timeout` or `select!`, because a future dropped between two statements would give a
+//! connection back with an open transaction (docs/adr/0002-transactions.md).
+//!
+//! | what happened | what follows |
+//! |---|---|
+//! | the database chose us to give way (40001, 40P01) | again, bounded, after a jittered pause |
+//! | the session was lost before COMMIT was sent | again on a new session, bounded |
+//! | the session was lost during COMMIT, keyed work | again until it is decided or time is up |
+//! | the same, work without a key | `OutcomeUnknown`: a second run could do it twice |
+//! | a lock was not free in time | a fault; in the re-run of an unknown COMMIT: again |
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::fault::Fault;
+use crate::ports::signals;
+use crate::ports::store::{CommitError, Store, StoreError, Transaction};
+
+/// How a piece of work wants its transaction to end.
+#[derive(Debug)]
+pub enum Ending<V> {
+    /// Something was written: make it durable, then answer.
+    Commit(V),
+    /// Nothing is to stay: undo, then answer.
+    Rollback(V),
+}
+
+/// Why a piece of work could not reach its ending.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Another transaction holds our key and did not let go in time.
+    KeyBusy,
+    /// Anything else that the store says.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Trouble::Store(error)
+    }
+}
+
+/// What is done inside one transaction. It may be run more than once, each time from the start.
+pub trait Work<T: Transaction>: Send {
+    /// What it finds out.
+    type Value: Send;
+    /// The transaction's name, also its metric label.
+    const NAME: &'static str;
+
+    /// Whether a key is claimed first, so that a second run cannot execute twice.
+    fn keyed(&self) -> bool;
+
+    /// The statements between BEGIN and COMMIT.
+    fn run(
+        &mut self,
+        transaction: &mut T,
+    ) -> impl Future<Output = Result<Ending<Self::Value>, Trouble>> + Send;
+}
+
+/// Runs before retrying: 40001 and 40P01, and lost sessions. More would only heat the row.
+const ATTEMPTS_MAX: u32 = 5;
+/// The first pause before a retry; it doubles, with jitter.
+const PAUSE_FIRST: Duration = Duration::from_millis(5);
+/// The longest pause before a retry.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// Runs `work` in one transaction. `deadline` bounds retries, not single statements (the server
+/// bounds those).
+///
+/// # Errors
+/// A [`Fault`] says what is certain about the outcome.
+pub async fn transact<S, W>(store: &S, deadline: Instant, work: &mut W) -> Result<W::Value, Fault>
+where
+    S: Store,
+    W: Work<S::Transaction>,
+{
+    let mut attempt = 0;
+    let mut commit_unknown = false;
+    loop {
+        attempt += 1;
+        let cause = match run_once(store, work).await {
+            Ok(value) => return Ok(value),
+            Err(Failed::Unknown(detail)) if !work.keyed() => {
+                tracing::error!(
+                    transaction = W::NAME,
+                    detail,
+                    "outcome of COMMIT is unknown"
+                );
+                return Err(Fault::OutcomeUnknown);
+            }
+            Err(Failed::Unknown(detail)) => {
+                tracing::warn!(
+                    transaction = W::NAME,
+                    detail,
+                    "COMMIT unanswered; running again"
+                );
+                commit_unknown = true;
+                "commit_unknown".to_owned()
+            }
+            Err(Failed::Before(trouble)) => match settle(trouble, commit_unknown, attempt) {
+                Next::Again(cause) => cause,
+                Next::Give(fault) => return Err(fault),
+            },
+        };
+        metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(1);
+        let pause = pause_before(attempt);
+        if Instant::now() + pause >= deadline {
+            return Err(if commit_unknown {
+                Fault::OutcomeUnknown
+            } else {
+                Fault::Conflict
+            });
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How one run can fail.
+enum Failed {
+    /// Before COMMIT, or COMMIT was refused: nothing was executed.
+    Before(Trouble),
+    /// During COMMIT: nobody knows.
+    Unknown(String),
+}
+
+/// BEGIN, the work, COMMIT or ROLLBACK.
+async fn run_once<S, W>(store: &S, work: &mut W) -> Result<W::Value, Failed>
+where
+    S: Store,
+    W: Work<S::Transaction>,
+{
+    let mut transaction = store
+        .begin()
+        .await
+        .map_err(|error| Failed::Before(Trouble::Store(error)))?;
+    let began = Instant::now();
+    let (outcome, result) = match work.run(&mut transaction).await {
+        Ok(Ending::Commit(value)) => match transaction.commit().await {
+            Ok(()) => ("committed", Ok(value)),
+            Err(CommitError::Refused(error)) => {
+                ("refused", Err(Failed::Before(Trouble::Store(error))))
+            }
+            Err(CommitError::Unknown(detail)) => ("unknown", Err(Failed::Unknown(detail))),
+        },
+        Ok(Ending::Rollback(value)) => {
+            transaction.rollback().await;
+            ("rolled_back", Ok(value))
+        }
+        Err(trouble) => {
+            transaction.rollback().await;
+            ("failed", Err(Failed::Before(trouble)))
+        }
+    };
+    metrics::histogram!(
+        signals::TRANSACTION_DURATION, "transaction" => W::NAME, "outcome" => outcome
+    )
+    .record(began.elapsed());
+    result
+}
+
+/// What follows a run that failed before COMMIT.
+enum Next {
+    /// Run it again, for this cause.
+    Again(String),
+    /// Give up with this fault.
+    Give(Fault),
+}
+
+fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
+    // After an unknown COMMIT only a decision ends the matter: every obstacle is waited out.
+    if commit_unknown {
+        return Next::Again("commit_unknown".to_owned());
+    }
+    let spent = attempt >= ATTEMPTS_MAX;
+    match trouble {
+        Trouble::KeyBusy => Next::Give(Fault::InProgress),
+        Trouble::Store(StoreError::LockTimeout { .. }) => Next::Give(Fault::Conflict),
+        Trouble::Store(StoreError::Retry { .. }) if spent => Next::Give(Fault::Conflict),
+        Trouble::Store(StoreError::Retry { sqlstate }) => Next::Again(sqlstate),
+        Trouble::Store(StoreError::Lost(detail)) if spent => {
+            tracing::warn!(detail, "the database is unavailable");
+            Next::Give(Fault::Unavailable)
+        }
+        Trouble::Store(StoreError::Lost(_)) => Next::Again("connection".to_owned()),
+        Trouble::Store(StoreError::Unavailable(detail)) => {
+            tracing::warn!(detail, "the database is unavailable");
+            Next::Give(Fault::Unavailable)
+        }
+        Trouble::Store(StoreError::Busy) => Next::Give(Fault::Overloaded {
+            retry_after_seconds: 1,
+        }),
+        Trouble::Store(error @ StoreError::Invariant(_)) => {
+            metrics::counter!(signals::INVARIANT_ALARMS).increment(1);
+            tracing::error!(%error, "ALARM: the schema refused what the program thought right");
+            Next::Give(Fault::Internal(error.to_string()))
+        }
+        Trouble::Store(error) => {
+            tracing::error!(%error, "a transaction failed");
+            Next::Give(Fault::Internal(error.to_string()))
+        }
+    }
+}
+
+fn pause_before(attempt: u32) -> Duration {
+    let ceiling = PAUSE_FIRST
+        .saturating_mul(1 << attempt.min(8))
+        .min(PAUSE_MAX);
+    ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
+}

@@ -1,0 +1,26 @@
+//! The binary `flashdeal`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use flashdeal::app::cli::Cli;
+use flashdeal::app::commands;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(commands::run(cli));
+            // A statement that hangs must not keep the process: its transaction is the server's.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            code
+        }
+        Err(error) => {
+            eprintln!("flashdeal: no runtime: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

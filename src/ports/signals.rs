@@ -1,0 +1,77 @@
+//! The names of every metric, in one table: code, dashboards and documents use the same words.
+
+/// What kind of metric a name is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts into buckets; the bounds are in the metric's unit.
+    Histogram(&'static [f64]),
+}
+
+/// One metric: its name, kind and meaning.
+#[derive(Debug, Clone, Copy)]
+pub struct Signal {
+    /// The name, with its unit last.
+    pub name: &'static str,
+    /// The kind.
+    pub kind: Kind,
+    /// The help text.
+    pub help: &'static str,
+}
+
+/// Bounds for times of requests and transactions, in seconds: 250 µs to 10 s, dense around the
+/// objective of 500 ms.
+pub const SECONDS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+];
+
+/// Bounds for the number of orders decided together.
+pub const GROUP: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+macro_rules! signals {
+    ($($constant:ident = $name:literal, $kind:expr, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+        /// Every metric of the service.
+        pub const ALL: &[Signal] =
+            &[$(Signal { name: $name, kind: $kind, help: $help }),*];
+    };
+}
+
+signals! {
+    HTTP_DURATION = "http_requests_duration_seconds", Kind::Histogram(SECONDS),
+        "Time from a request's head to its answer, by method, route template and status.";
+    HTTP_CONNECTIONS = "http_connections", Kind::Gauge, "Open HTTP connections.";
+    ORDERS = "orders_total", Kind::Counter,
+        "Answered orders by engine and outcome (confirmed, replayed, or the code of the refusal).";
+    ORDER_GROUP_SIZE = "order_group_size", Kind::Histogram(GROUP),
+        "Orders decided together in one transaction.";
+    ORDER_QUEUE_DEPTH = "order_queue_depth", Kind::Gauge, "Orders that wait to be decided.";
+    ORDER_QUEUE_WAIT = "order_queue_wait_seconds", Kind::Histogram(SECONDS),
+        "How long an order waited before it was decided.";
+    ORDERS_SHED = "orders_shed_total", Kind::Counter,
+        "Orders refused without being looked at, by reason.";
+    LOCK_WAIT = "db_lock_wait_seconds", Kind::Histogram(SECONDS),
+        "Duration of the statement that takes a lock, by lock (key, sale, wallet).";
+    TRANSACTION_DURATION = "db_transaction_duration_seconds", Kind::Histogram(SECONDS),
+        "Time from BEGIN to the end of a transaction, by transaction and outcome.";
+    POOL_CONNECTIONS = "db_pool_connections", Kind::Gauge,
+        "Connections of the pool by state (idle, in_use, max).";
+    POOL_WAIT = "db_pool_wait_seconds", Kind::Histogram(SECONDS),
+        "How long a connection was waited for.";
+    RETRIES = "db_retries_total", Kind::Counter,
+        "Transactions run again, by SQLSTATE or cause.";
+    IDEMPOTENCY = "idempotency_total", Kind::Counter,
+        "Keys by result (claimed, replayed, reused, in_progress).";
+    CLIENT_DISCONNECTS = "client_disconnects_total", Kind::Counter,
+        "Clients that left before their answer; their request was finished all the same.";
+    SALE_STOCK = "sale_stock", Kind::Gauge, "Units left, for live sales only.";
+    LEDGER_DISCREPANCIES = "ledger_discrepancies", Kind::Gauge,
+        "Discrepancies that the last audit found; anything but 0 is an alarm.";
+    INVARIANT_ALARMS = "invariant_alarms_total", Kind::Counter,
+        "Writes that the schema refused although the program thought them right.";
+    BUILD_INFO = "build_info", Kind::Gauge, "Always 1; the labels name version and engine.";
+}

@@ -1,0 +1,227 @@
+//! The books' door: one transaction, and what may be done inside it.
+//!
+//! Two lives: PostgreSQL (`adapters::postgres::store`) and a small in-memory one
+//! (`adapters::memory`), held together by one suite (`tests/it/store_contract.rs`).
+//!
+//! Every method takes sets. A group of one costs what a single order would cost, and an engine that
+//! decides many orders at once needs no second set of statements.
+//!
+//! # Lock order of the whole house
+//! Keys (ascending), then the sale, then wallets (ascending by user). [`SaleLock`] is the witness:
+//! wallets of an order cannot be locked by someone who does not hold the sale.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use crate::domain::Instant;
+use crate::domain::decision::Buyer;
+use crate::domain::id::{EntryId, SaleId, UserId};
+use crate::domain::key::{Fingerprint, KeyRef};
+use crate::domain::ledger::LedgerEntry;
+use crate::domain::order::Order;
+use crate::domain::sale::Sale;
+use crate::domain::user::User;
+use crate::domain::wallet::Wallet;
+use uuid::Uuid;
+
+/// Why a store could not do what it was asked. Never a refusal: those are values of the domain.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A wait for a lock or a statement ran into its limit (55P03, 57014).
+    #[error("a lock was not free in time ({sqlstate})")]
+    LockTimeout {
+        /// The SQLSTATE.
+        sqlstate: String,
+    },
+    /// The database chose this transaction to give way (40001, 40P01), or a key was committed by
+    /// another at the same moment (23505 on a key): the whole transaction may be run again.
+    #[error("the transaction must be run again ({sqlstate})")]
+    Retry {
+        /// The SQLSTATE.
+        sqlstate: String,
+    },
+    /// No session could be had: nothing was executed.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// The session was lost before COMMIT was sent: nothing was executed.
+    #[error("the session was lost: {0}")]
+    Lost(String),
+    /// More callers want a connection than may wait for one: nothing was executed.
+    #[error("too many callers wait for a connection")]
+    Busy,
+    /// A value is taken that must be unique (23505), by constraint name.
+    #[error("unique constraint {constraint} is violated")]
+    Duplicate {
+        /// The constraint's name.
+        constraint: String,
+    },
+    /// The schema refused a write that the program thought right, or a row cannot be understood:
+    /// an alarm.
+    #[error("invariant: {0}")]
+    Invariant(String),
+    /// Anything else.
+    #[error("store: {0}")]
+    Other(String),
+}
+
+/// How a COMMIT can fail.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The server said no: nothing was executed.
+    #[error(transparent)]
+    Refused(StoreError),
+    /// The session was lost while COMMIT was under way: it may or may not have been executed.
+    #[error("the outcome of COMMIT is unknown: {0}")]
+    Unknown(String),
+}
+
+/// A key to claim, and what it will have made if the transaction commits.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The key in its scope.
+    pub key: KeyRef,
+    /// The meaning of the request.
+    pub fingerprint: Fingerprint,
+    /// The id of what is made.
+    pub resource_id: Uuid,
+}
+
+/// What a committed key stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Earlier {
+    /// The meaning of the request that committed.
+    pub fingerprint: Fingerprint,
+    /// The id of what was made.
+    pub resource_id: Uuid,
+}
+
+/// Proof that the sale's row is locked by this transaction, with what the row says.
+#[derive(Debug)]
+pub struct SaleLock {
+    /// Which sale.
+    pub sale_id: SaleId,
+    /// The sale as it stands, `None` when there is no such sale.
+    pub sale: Option<Sale>,
+}
+
+/// The facts that the locks protect.
+#[derive(Debug)]
+pub struct Buyers {
+    /// The database's `clock_timestamp()`, read after the sale was locked.
+    pub now: Instant,
+    /// What is known of each buyer that was asked for.
+    pub by_user: HashMap<UserId, Buyer>,
+}
+
+/// What a decided group writes: winners only, and the rows they leave behind.
+#[derive(Debug, Default)]
+pub struct Winners {
+    /// The orders, in the order of decision.
+    pub orders: Vec<Order>,
+    /// Their debits, one for each order.
+    pub entries: Vec<LedgerEntry>,
+    /// The sale behind the last of them.
+    pub sale: Option<Sale>,
+    /// Each touched wallet behind its last order.
+    pub wallets: Vec<Wallet>,
+}
+
+/// Where transactions begin.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// One open transaction.
+    type Transaction: Transaction;
+
+    /// Opens a transaction at READ COMMITTED.
+    fn begin(&self) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
+}
+
+/// One open transaction. Dropping it without commit rolls back.
+pub trait Transaction: Send + 'static {
+    /// Claims keys, which must be distinct and ascending. The answer says, position by position,
+    /// which are ours now; the others are committed already. Waits for a claim that another
+    /// transaction holds until that one is decided.
+    fn claim_keys(
+        &mut self,
+        claims: &[Claim],
+    ) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
+
+    /// What one committed key stands for. Must be a later statement than the claim that found it
+    /// taken: a wait does not refresh the snapshot of the statement that waited.
+    fn earlier(
+        &mut self,
+        key: &KeyRef,
+    ) -> impl Future<Output = Result<Option<Earlier>, StoreError>> + Send;
+
+    /// The same for keys of orders, as a set, with their orders.
+    fn earlier_orders(
+        &mut self,
+        keys: &[KeyRef],
+    ) -> impl Future<Output = Result<HashMap<KeyRef, (Fingerprint, Order)>, StoreError>> + Send;
+
+    /// Gives back claims of orders that were refused while their neighbours commit.
+    fn release_keys(
+        &mut self,
+        keys: &[KeyRef],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Locks the sale's row.
+    fn lock_sale(
+        &mut self,
+        sale: SaleId,
+    ) -> impl Future<Output = Result<SaleLock, StoreError>> + Send;
+
+    /// Locks the wallets of `users` (distinct, ascending) and reads, in the same later statement,
+    /// the clock and what these users already own from the sale.
+    fn lock_buyers(
+        &mut self,
+        lock: &SaleLock,
+        users: &[UserId],
+    ) -> impl Future<Output = Result<Buyers, StoreError>> + Send;
+
+    /// Writes the winners, as sets, and checks that every row it meant to touch was touched.
+    fn record(&mut self, winners: &Winners) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Locks one wallet for a deposit and reads the clock.
+    fn lock_wallet(
+        &mut self,
+        user: UserId,
+    ) -> impl Future<Output = Result<Option<(Wallet, Instant)>, StoreError>> + Send;
+
+    /// Writes a deposit and the wallet behind it.
+    fn record_deposit(
+        &mut self,
+        entry: &LedgerEntry,
+        wallet: &Wallet,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The committed deposit with this id.
+    fn deposit(
+        &mut self,
+        id: EntryId,
+    ) -> impl Future<Output = Result<Option<LedgerEntry>, StoreError>> + Send;
+
+    /// The database's clock.
+    fn now(&mut self) -> impl Future<Output = Result<Instant, StoreError>> + Send;
+
+    /// Writes a user with an empty wallet. `false` when the id is taken; a taken external id is
+    /// [`StoreError::Duplicate`].
+    fn insert_user(&mut self, user: &User)
+    -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The committed user with this id.
+    fn user(&mut self, id: UserId)
+    -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+
+    /// Writes a sale.
+    fn insert_sale(&mut self, sale: &Sale) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The committed sale with this id, not locked.
+    fn sale(&mut self, id: SaleId)
+    -> impl Future<Output = Result<Option<Sale>, StoreError>> + Send;
+
+    /// Makes everything durable.
+    fn commit(self) -> impl Future<Output = Result<(), CommitError>> + Send;
+
+    /// Undoes everything.
+    fn rollback(self) -> impl Future<Output = ()> + Send;
+}
