@@ -1,1 +1,25 @@
-//! The integration tests: one binary, one PostgreSQL server, one database for each test.
+//! The integration tests: one binary, one PostgreSQL server, one database for each test, every
+//! answer held against `openapi.yaml`, every test ended with the books balanced.
+
+mod support;
+
+mod auth;
+mod cli;
+mod commit_unknown;
+mod contract;
+mod crash;
+mod disconnects;
+mod embedded;
+mod faults;
+mod http_edges;
+mod lists;
+mod model;
+mod orders;
+mod sales;
+mod shutdown;
+mod stampede;
+mod store_contract;
+mod tidy;
+mod twins;
+mod users;
+mod wallets;

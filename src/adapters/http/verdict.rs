@@ -42,7 +42,11 @@ fn reused(operation: Operation, resource_id: Uuid) -> Problem {
         "This key already made {what} {resource_id} from a request with another meaning; this \
          request was not executed. A new decision needs a new key."
     );
-    Problem::new(problem::KEY_REUSED, detail).with(&format!("{what}_id"), resource_id.to_string())
+    let problem = Problem::new(problem::KEY_REUSED, detail);
+    match operation {
+        Operation::PlaceOrder => problem.with("order_id", resource_id.to_string()),
+        _ => problem,
+    }
 }
 
 /// A correct "no".
@@ -56,10 +60,15 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
                 instant(*now)
             ),
         ),
-        Refusal::SaleNotFound => {
-            Problem::new(problem::SALE_NOT_FOUND, "No sale has this id. No money was taken.")
-        }
-        Refusal::SaleNotOpen { starts_at, ends_at, now } => {
+        Refusal::SaleNotFound => Problem::new(
+            problem::SALE_NOT_FOUND,
+            "No sale has this id. No money was taken.",
+        ),
+        Refusal::SaleNotOpen {
+            starts_at,
+            ends_at,
+            now,
+        } => {
             let window = match ends_at {
                 Some(end) => format!("from {} to {}", instant(*starts_at), instant(*end)),
                 None => format!("from {}", instant(*starts_at)),
@@ -68,8 +77,8 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
                 "The sale is open {window}; it is {}. No money was taken.",
                 instant(*now)
             );
-            let problem = Problem::new(problem::SALE_NOT_OPEN, detail)
-                .with("starts_at", instant(*starts_at));
+            let problem =
+                Problem::new(problem::SALE_NOT_OPEN, detail).with("starts_at", instant(*starts_at));
             match ends_at {
                 Some(end) => problem.with("ends_at", instant(*end)),
                 None => problem,
@@ -77,7 +86,9 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         }
         Refusal::LimitReached { limit, bought } => Problem::new(
             problem::LIMIT_REACHED,
-            format!("One user may own {limit} of this sale, this one owns {bought}. No money was taken."),
+            format!(
+                "One user may own {limit} of this sale, this one owns {bought}. No money was taken."
+            ),
         )
         .with("limit", *limit)
         .with("bought", *bought),
@@ -86,9 +97,10 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
             format!("{stock} left, fewer than asked for. No money was taken."),
         )
         .with("stock", *stock),
-        Refusal::UserNotFound => {
-            Problem::new(problem::USER_NOT_FOUND, "No user has this id. No money was taken.")
-        }
+        Refusal::UserNotFound => Problem::new(
+            problem::USER_NOT_FOUND,
+            "No user has this id. No money was taken.",
+        ),
         Refusal::InsufficientBalance { balance, total } => Problem::new(
             problem::INSUFFICIENT_BALANCE,
             format!("The order costs {total}, the wallet holds {balance}. No money was taken."),
@@ -97,9 +109,10 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         .with("total", total.to_string()),
         Refusal::BalanceLimitExceeded { balance } => Problem::new(
             problem::BALANCE_LIMIT,
-            format!("The wallet holds {balance}; with this deposit it would hold more than 99999999999.99. Nothing was deposited."),
-        )
-        .with("balance", balance.to_string()),
+            format!(
+                "The wallet holds {balance}; with this deposit it would hold more than 99999999999.99. Nothing was deposited."
+            ),
+        ),
         Refusal::ExternalIdTaken => Problem::new(
             problem::ALREADY_EXISTS,
             "Another user has this external_id; look it up with GET /api/users?external_id=. Nothing was made.",

@@ -1,0 +1,1 @@
+//! Who may do what: roles, own and foreign things, tokens that are none.

@@ -1,0 +1,1 @@
+//! A COMMIT that is cut off resolves to one truth.

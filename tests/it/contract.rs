@@ -1,0 +1,1 @@
+//! `openapi.yaml` against the routes, and the judge against itself.

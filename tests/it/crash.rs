@@ -1,0 +1,1 @@
+//! `kill -9` of the service and of PostgreSQL under load.

@@ -1,0 +1,1 @@
+//! The embedded server, as root and as an ordinary account, alone and in company.

@@ -1,0 +1,1 @@
+//! Locks held, deadlocks, serialization failures: every answer in time, nothing half done.

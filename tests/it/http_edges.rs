@@ -1,0 +1,1 @@
+//! The edges of HTTP: methods, types, sizes, slow bodies, headers, ids, pages.

@@ -1,0 +1,1 @@
+//! Lists: order, filters, cursors that stay true under inserts.

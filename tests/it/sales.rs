@@ -1,0 +1,1 @@
+//! Sales: opening them, their status, lists.

@@ -1,0 +1,1 @@
+//! Shut-down loses nothing.

@@ -1,0 +1,1 @@
+//! Many buyers, few items: exactly as many orders as items.

@@ -1,0 +1,118 @@
+//! The real binary as a child process, for what only a process can suffer.
+
+use std::net::SocketAddr;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::api::Api;
+
+/// How long a child may take to say where it listens.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A command of the binary with an environment of its own.
+pub(crate) fn flashdeal(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flashdeal"));
+    command
+        .args(arguments)
+        .env_clear()
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    for name in ["PATH", "HOME", "LANG", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.envs(environment.iter().copied());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let command = flashdeal(arguments, environment).output();
+    tokio::time::timeout(START_MAX, command)
+        .await
+        .expect("an end in time")
+        .expect("a child")
+}
+
+/// A `serve` that has said where it listens.
+pub(crate) struct ServeProcess {
+    child: Child,
+    /// A caller without a token.
+    pub(crate) api: Api,
+    /// Everything it printed on standard output until it listened.
+    pub(crate) banner: String,
+}
+
+impl ServeProcess {
+    /// Starts `serve` on a port that the system picks.
+    pub(crate) async fn start(environment: &[(&str, &str)]) -> ServeProcess {
+        let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], environment);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("a child");
+        let stdout = child.stdout.take().expect("its standard output");
+        let mut lines = BufReader::new(stdout).lines();
+        let mut banner = String::new();
+        let mut address: Option<SocketAddr> = None;
+        let read = async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                banner.push_str(&line);
+                banner.push('\n');
+                if let Some((_, rest)) = line.split_once("metrics     http://") {
+                    address = rest.trim_end_matches("/metrics").parse().ok();
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(START_MAX, read)
+            .await
+            .expect("a start in time");
+        let address = address.unwrap_or_else(|| panic!("no address in {banner:?}"));
+        // The rest of the banner is read so that the child never waits for us.
+        let rest = async {
+            while let Ok(Ok(Some(line))) =
+                tokio::time::timeout(Duration::from_millis(200), lines.next_line()).await
+            {
+                banner.push_str(&line);
+                banner.push('\n');
+            }
+        };
+        rest.await;
+        ServeProcess {
+            child,
+            api: Api::at(address),
+            banner,
+        }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        let id = self.child.id().expect("a running child");
+        Pid::from_raw(i32::try_from(id).expect("a process id"))
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("a signal");
+    }
+
+    /// Waits for its end; the exit code, `None` after a signal.
+    pub(crate) async fn exit(mut self) -> Option<i32> {
+        let status = tokio::time::timeout(START_MAX, self.child.wait());
+        status
+            .await
+            .expect("an end in time")
+            .expect("a child")
+            .code()
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) async fn kill(self) {
+        self.signal(Signal::SIGKILL);
+        self.exit().await;
+    }
+}

@@ -1,0 +1,1 @@
+//! Users: making them, finding them, keys and taken ids.

@@ -1,0 +1,1 @@
+//! Wallets: deposits, entries, limits of a balance.
