@@ -63,9 +63,7 @@ impl Store for MemoryStore {
 }
 
 fn rows(holds: bool, what: &str) -> Result<(), StoreError> {
-    holds
-        .then_some(())
-        .ok_or_else(|| StoreError::Invariant(what.to_owned()))
+    holds.then_some(()).ok_or_else(|| StoreError::Invariant(what.to_owned()))
 }
 
 impl MemoryTransaction {
@@ -86,18 +84,8 @@ impl Transaction for MemoryTransaction {
             .map(|claim| {
                 let free = !keys.contains_key(&claim.key);
                 if free {
-                    let Claim {
-                        fingerprint,
-                        resource_id,
-                        ..
-                    } = *claim;
-                    keys.insert(
-                        claim.key.clone(),
-                        Earlier {
-                            fingerprint,
-                            resource_id,
-                        },
-                    );
+                    let Claim { fingerprint, resource_id, .. } = *claim;
+                    keys.insert(claim.key.clone(), Earlier { fingerprint, resource_id });
                 }
                 free
             })
@@ -123,18 +111,12 @@ impl Transaction for MemoryTransaction {
 
     async fn release_keys(&mut self, keys: &[KeyRef]) -> Result<(), StoreError> {
         keys.iter().try_for_each(|key| {
-            rows(
-                self.working.keys.remove(key).is_some(),
-                "released a key that was not claimed",
-            )
+            rows(self.working.keys.remove(key).is_some(), "released a key that was not claimed")
         })
     }
 
     async fn lock_sale(&mut self, sale_id: SaleId) -> Result<SaleLock, StoreError> {
-        Ok(SaleLock {
-            sale_id,
-            sale: self.working.books.sales.get(&sale_id).cloned(),
-        })
+        Ok(SaleLock { sale_id, sale: self.working.books.sales.get(&sale_id).cloned() })
     }
 
     async fn lock_buyers(
@@ -154,10 +136,7 @@ impl Transaction for MemoryTransaction {
             units_bought: bought(user),
         };
         let by_user = users.iter().map(|user| (*user, buyer(user))).collect();
-        Ok(Buyers {
-            now: self.working.now,
-            by_user,
-        })
+        Ok(Buyers { now: self.working.now, by_user })
     }
 
     async fn record(&mut self, winners: &Winners) -> Result<(), StoreError> {
@@ -167,15 +146,8 @@ impl Transaction for MemoryTransaction {
             rows(new, "the order's id is taken")?;
         }
         books.entries.extend(winners.entries.iter().cloned());
-        books.wallets.extend(
-            winners
-                .wallets
-                .iter()
-                .map(|wallet| (wallet.user_id, *wallet)),
-        );
-        books
-            .sales
-            .extend(winners.sale.iter().map(|sale| (sale.id, sale.clone())));
+        books.wallets.extend(winners.wallets.iter().map(|wallet| (wallet.user_id, *wallet)));
+        books.sales.extend(winners.sale.iter().map(|sale| (sale.id, sale.clone())));
         Ok(())
     }
 
@@ -194,9 +166,7 @@ impl Transaction for MemoryTransaction {
 
     async fn deposit(&mut self, id: EntryId) -> Result<Option<LedgerEntry>, StoreError> {
         let mut entries = self.working.books.entries.iter();
-        Ok(entries
-            .find(|entry| entry.id == id && entry.kind == EntryKind::Deposit)
-            .cloned())
+        Ok(entries.find(|entry| entry.id == id && entry.kind == EntryKind::Deposit).cloned())
     }
 
     async fn now(&mut self) -> Result<Instant, StoreError> {
@@ -216,11 +186,8 @@ impl Transaction for MemoryTransaction {
             return Err(StoreError::Duplicate { constraint });
         }
         world.users.insert(user.id, user.clone());
-        let wallet = Wallet {
-            user_id: user.id,
-            balance: crate::domain::money::Money::ZERO,
-            entry_count: 0,
-        };
+        let wallet =
+            Wallet { user_id: user.id, balance: crate::domain::money::Money::ZERO, entry_count: 0 };
         world.books.wallets.insert(user.id, wallet);
         Ok(true)
     }
@@ -230,12 +197,7 @@ impl Transaction for MemoryTransaction {
     }
 
     async fn insert_sale(&mut self, sale: &Sale) -> Result<(), StoreError> {
-        let new = self
-            .working
-            .books
-            .sales
-            .insert(sale.id, sale.clone())
-            .is_none();
+        let new = self.working.books.sales.insert(sale.id, sale.clone()).is_none();
         rows(new, "the sale's id is taken")
     }
 

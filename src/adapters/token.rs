@@ -84,20 +84,13 @@ pub struct TokenRefused(pub &'static str);
 impl Verifier {
     /// A verifier for tokens signed with a shared secret.
     pub fn new(options: TokenOptions) -> Verifier {
-        Verifier {
-            keys: Vec::new(),
-            options,
-        }
+        Verifier { keys: Vec::new(), options }
     }
 
     /// Accepts HS256 tokens signed with `secret`.
     pub fn with_secret(mut self, secret: &[u8]) -> Verifier {
         let key = DecodingKey::from_secret(secret);
-        self.keys.push(Key {
-            id: None,
-            algorithm: Algorithm::HS256,
-            key,
-        });
+        self.keys.push(Key { id: None, algorithm: Algorithm::HS256, key });
         self
     }
 
@@ -139,9 +132,7 @@ impl Verifier {
                 && (header.kid.is_none() || key.id == header.kid || key.id.is_none())
         };
         let key = self.keys.iter().find(fits);
-        let key = key.ok_or(TokenRefused(
-            "no accepted key has this algorithm and key id",
-        ))?;
+        let key = key.ok_or(TokenRefused("no accepted key has this algorithm and key id"))?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key))
             .map_err(|error| TokenRefused(reason(error.kind())))?
             .claims;
@@ -169,9 +160,7 @@ fn caller(claims: &Claims) -> Result<Caller, TokenRefused> {
             .and_then(UserId::parse)
             .map(Caller::Buyer)
             .ok_or(TokenRefused("a buyer's token needs a user id as its sub")),
-        _ => Err(TokenRefused(
-            "the token's role is not buyer, service or admin",
-        )),
+        _ => Err(TokenRefused("the token's role is not buyer, service or admin")),
     }
 }
 
@@ -211,10 +200,6 @@ pub fn sign(
         exp: expires_at,
         iat: None,
     };
-    jsonwebtoken::encode(
-        &Header::default(),
-        &claims,
-        &EncodingKey::from_secret(secret),
-    )
-    .map_err(|error| error.to_string())
+    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret))
+        .map_err(|error| error.to_string())
 }

@@ -10,12 +10,7 @@ use clap::{Args, Parser, Subcommand};
 /// A flash-sale order service: wallet, stock and order in one PostgreSQL transaction, once per
 /// click, never one too many.
 #[derive(Debug, Parser)]
-#[command(
-    name = "flashdeal",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "flashdeal", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     /// What to do; `serve` when left out.
     #[command(subcommand)]
@@ -114,12 +109,7 @@ pub struct RawSettings {
     #[arg(long, global = true, env = "FLASHDEAL_AUTH")]
     pub auth: Option<String>,
     /// HS256 key, at least 32 bytes; prefer the file, arguments can be seen by others
-    #[arg(
-        long,
-        global = true,
-        env = "FLASHDEAL_JWT_SECRET",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
     /// A file that holds the HS256 key
     #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET_FILE")]

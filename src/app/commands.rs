@@ -64,17 +64,11 @@ struct Failure {
 
 impl Failure {
     fn usage(sentence: impl Into<String>) -> Failure {
-        Failure {
-            code: EXIT_USAGE,
-            sentence: sentence.into(),
-        }
+        Failure { code: EXIT_USAGE, sentence: sentence.into() }
     }
 
     fn other(error: impl std::fmt::Display) -> Failure {
-        Failure {
-            code: EXIT_FAILURE,
-            sentence: error.to_string(),
-        }
+        Failure { code: EXIT_FAILURE, sentence: error.to_string() }
     }
 }
 
@@ -150,22 +144,13 @@ async fn run_serve(settings: &Settings) -> ExitCode {
 async fn migrate(database: &Database, settings: &Settings) -> Done {
     let pool = database.pool(settings);
     let applied = schema::migrate(&pool).await.map_err(Failure::other)?;
-    for schema::Applied {
-        version,
-        description,
-    } in &applied
-    {
+    for schema::Applied { version, description } in &applied {
         println!("applied {version:04} {description}");
     }
     if applied.is_empty() {
-        println!(
-            "nothing to apply: the schema is at version {}",
-            schema::version_expected()
-        );
+        println!("nothing to apply: the schema is at version {}", schema::version_expected());
     }
-    schema::settle_currency(&pool, &settings.currency)
-        .await
-        .map_err(Failure::other)?;
+    schema::settle_currency(&pool, &settings.currency).await.map_err(Failure::other)?;
     pool.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -176,9 +161,7 @@ async fn verify(database: &Database, settings: &Settings, json: bool) -> Done {
     pool.close().await;
     checked.map_err(Failure::other)?;
     let mut connection = database.unhurried(settings).await?;
-    let audit = audit_unhurried(&mut connection)
-        .await
-        .map_err(Failure::other)?;
+    let audit = audit_unhurried(&mut connection).await.map_err(Failure::other)?;
     connection.close().await.map_err(Failure::other)?;
     if json {
         let report =
@@ -195,21 +178,14 @@ async fn verify(database: &Database, settings: &Settings, json: bool) -> Done {
         };
         println!("{verdict} ({sales} sales, {wallets} wallets, {orders} orders)");
     }
-    Ok(if audit.balanced() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_FAILURE)
-    })
+    Ok(if audit.balanced() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) })
 }
 
 async fn seed(database: &Database, settings: &Settings, args: &SeedArgs) -> Done {
     let amount = |name: &str, text: &str| {
         Money::parse(text).map_err(|error| Failure::usage(format!("--{name} {text}: {error}")))
     };
-    let (balance, price) = (
-        amount("balance", &args.balance)?,
-        amount("price", &args.price)?,
-    );
+    let (balance, price) = (amount("balance", &args.balance)?, amount("price", &args.price)?);
     let name =
         ShortText::parse(&args.name).map_err(|error| Failure::usage(format!("--name: {error}")))?;
     if !(1..=1_000_000).contains(&args.users) || args.stock > 1_000_000_000 || args.limit == Some(0)
@@ -235,15 +211,10 @@ async fn seed(database: &Database, settings: &Settings, args: &SeedArgs) -> Done
     };
     let sale_id = request.sale_id;
     let store = PgStore::admitted(pool.clone());
-    create_sale(&store, Duration::from_secs(10), request)
-        .await
-        .map_err(Failure::other)?;
+    create_sale(&store, Duration::from_secs(10), request).await.map_err(Failure::other)?;
     pool.close().await;
     let user_ids: Vec<String> = users.iter().map(ToString::to_string).collect();
-    println!(
-        "{}",
-        serde_json::json!({ "sale_id": sale_id.to_string(), "user_ids": user_ids })
-    );
+    println!("{}", serde_json::json!({ "sale_id": sale_id.to_string(), "user_ids": user_ids }));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -260,16 +231,9 @@ async fn seed_users(
     for batch in ids.chunks(SEED_BATCH) {
         let users: Vec<User> = batch
             .iter()
-            .map(|id| User {
-                id: *id,
-                external_id: None,
-                name: None,
-                created_at,
-            })
+            .map(|id| User { id: *id, external_id: None, name: None, created_at })
             .collect();
-        insert_users(connection, &users, balance)
-            .await
-            .map_err(Failure::other)?;
+        insert_users(connection, &users, balance).await.map_err(Failure::other)?;
     }
     Ok(ids)
 }
@@ -286,10 +250,7 @@ fn token(settings: &Settings, args: &TokenArgs) -> Done {
         None => Caller::Service,
     };
     let ttl = duration(&args.ttl).ok_or_else(|| {
-        Failure::usage(format!(
-            "--ttl {}: accepted is a time such as 30m or 12h",
-            args.ttl
-        ))
+        Failure::usage(format!("--ttl {}: accepted is a time such as 30m or 12h", args.ttl))
     })?;
     let expires_at = jsonwebtoken::get_current_timestamp() + ttl.as_secs().max(1);
     let token = sign(&settings.token, secret, caller, expires_at).map_err(Failure::other)?;

@@ -50,10 +50,7 @@ impl Database {
     /// [`DatabaseError::Embedded`], `InUse` among them.
     pub async fn for_service(settings: &Settings) -> Result<Database, DatabaseError> {
         if let Some(options) = &settings.database {
-            return Ok(Database {
-                options: options.clone(),
-                embedded: None,
-            });
+            return Ok(Database { options: options.clone(), embedded: None });
         }
         let server = EmbeddedServer::start(EmbeddedOptions::new(&settings.data_dir)).await?;
         Database::embedded(Found::Ours(server))
@@ -66,10 +63,7 @@ impl Database {
     /// [`DatabaseError::Embedded`]
     pub async fn for_command(settings: &Settings) -> Result<Database, DatabaseError> {
         if let Some(options) = &settings.database {
-            return Ok(Database {
-                options: options.clone(),
-                embedded: None,
-            });
+            return Ok(Database { options: options.clone(), embedded: None });
         }
         let options = EmbeddedOptions::new(&settings.data_dir);
         Database::embedded(EmbeddedServer::start_or_attach(options).await?)
@@ -78,10 +72,7 @@ impl Database {
     fn embedded(found: Found) -> Result<Database, DatabaseError> {
         let url = found.connection().url();
         let options = connect::parse_url(&url).map_err(DatabaseError::Objection)?;
-        Ok(Database {
-            options,
-            embedded: Some(found),
-        })
+        Ok(Database { options, embedded: Some(found) })
     }
 
     /// A pool under the house's limits.
@@ -146,10 +137,7 @@ impl Database {
     pub async fn prepare(&self, pool: &PgPool, settings: &Settings) -> Result<(), DatabaseError> {
         if settings.migrate {
             for applied in schema::migrate(pool).await? {
-                let schema::Applied {
-                    version,
-                    description,
-                } = applied;
+                let schema::Applied { version, description } = applied;
                 tracing::info!(version, description, "migration applied");
             }
         } else {
@@ -170,7 +158,5 @@ impl Database {
 
 /// Whether a server's "no" passes by itself: starting up, shutting down, or full.
 fn passing(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error
-        .code()
-        .is_some_and(|code| code.starts_with("57P") || code == "53300")
+    error.code().is_some_and(|code| code.starts_with("57P") || code == "53300")
 }

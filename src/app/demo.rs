@@ -82,17 +82,11 @@ async fn make_buyers(pool: &PgPool, now: Instant) -> Result<(), String> {
         })
         .collect();
     let mut connection = pool.acquire().await.map_err(|error| error.to_string())?;
-    let mut transaction = connection
-        .begin()
-        .await
-        .map_err(|error| error.to_string())?;
+    let mut transaction = connection.begin().await.map_err(|error| error.to_string())?;
     insert_users(&mut transaction, &users, Money::from_cents(OPENING_CENTS))
         .await
         .map_err(|error| error.to_string())?;
-    transaction
-        .commit()
-        .await
-        .map_err(|error| error.to_string())
+    transaction.commit().await.map_err(|error| error.to_string())
 }
 
 async fn make_sales(pool: &PgPool, now: Instant) -> Result<(), String> {
@@ -133,11 +127,7 @@ async fn make_sales(pool: &PgPool, now: Instant) -> Result<(), String> {
 /// Buyers 2 to 19 take one each, through the same door as everyone: two of twenty are left.
 async fn sell_most_of_the_third(pool: &PgPool) -> Result<(), String> {
     let wait_max = Duration::from_secs(10);
-    let admission = Admission::new(AdmissionOptions {
-        slots: 1,
-        waiting_max: 1,
-        wait_max,
-    });
+    let admission = Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max });
     let store = PgStore::admitted(pool.clone());
     let engine = Pessimistic::new(store, Arc::new(admission), wait_max);
     for number in 2..=19 {
@@ -152,11 +142,7 @@ async fn sell_most_of_the_third(pool: &PgPool) -> Result<(), String> {
             valid_until: None,
             key: IdempotencyKey::parse(key.as_bytes()).map_err(|error| error.to_string())?,
         };
-        match engine
-            .place(wish)
-            .await
-            .map_err(|fault| fault.to_string())?
-        {
+        match engine.place(wish).await.map_err(|fault| fault.to_string())? {
             Answer::Made(_) | Answer::Replayed(_) => {}
             other => return Err(format!("demo order {number} was not confirmed: {other:?}")),
         }
@@ -171,14 +157,8 @@ mod tests {
     #[test]
     fn demo_ids_show_their_number() {
         assert_eq!(buyer(1).to_string(), "0190a000-0000-7000-8000-000000000001");
-        assert_eq!(
-            buyer(1_000).to_string(),
-            "0190a000-0000-7000-8000-000000001000"
-        );
+        assert_eq!(buyer(1_000).to_string(), "0190a000-0000-7000-8000-000000001000");
         assert_eq!(sale(3).to_string(), "0190b000-0000-7000-8000-000000000003");
-        assert_eq!(
-            order(19).to_string(),
-            "0190c000-0000-7000-8000-000000000019"
-        );
+        assert_eq!(order(19).to_string(), "0190c000-0000-7000-8000-000000000019");
     }
 }

@@ -2,6 +2,7 @@
 //! decided here.
 
 pub mod banner;
+mod capacity;
 pub mod cli;
 pub mod commands;
 pub mod config;

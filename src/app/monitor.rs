@@ -56,10 +56,7 @@ pub async fn watch_database(options: PgConnectOptions, phase: PhaseCell, stop: C
 
 fn note_loss(phase: &PhaseCell, reason: &str) {
     if phase.get() == Phase::Ready {
-        tracing::warn!(
-            reason,
-            "the database is away; orders are refused until it is back"
-        );
+        tracing::warn!(reason, "the database is away; orders are refused until it is back");
     }
 }
 
@@ -117,10 +114,7 @@ pub async fn refresh_gauges<R: Reads>(
 }
 
 async fn stocks<R: Reads>(reads: &R) {
-    match reads
-        .list_sales(Some(SaleStatus::Live), None, R::PAGE_MAX)
-        .await
-    {
+    match reads.list_sales(Some(SaleStatus::Live), None, R::PAGE_MAX).await {
         Ok(page) => {
             for view in page.items {
                 let sale = view.sale.id.to_string();

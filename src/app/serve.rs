@@ -20,7 +20,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::{EngineChoice, Settings};
+use super::capacity::{engine, raise_descriptor_limit, reserved};
+use super::config::Settings;
 use super::database::{Database, DatabaseError};
 use super::{demo, monitor, telemetry};
 use crate::adapters::http::{
@@ -30,15 +31,10 @@ use crate::adapters::postgres::connect::{self, SessionLimits};
 use crate::adapters::postgres::reads::PgReads;
 use crate::adapters::postgres::schema;
 use crate::adapters::postgres::store::{Gate, PgStore};
-use crate::logic::admission::{Admission, AdmissionOptions};
 use crate::logic::orders::Engine;
-use crate::logic::orders::pessimistic::Pessimistic;
 
 /// How long a request's head may take and an idle connection is kept. Longer than a person thinks.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections open at a time; descriptors for the pool and files are kept free.
-const CONNECTIONS_MAX: usize = 16_384;
-const DESCRIPTORS_KEPT_FREE: u64 = 256;
 /// Reads and administration wait this long for their share of the pool.
 const GATE_WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -151,9 +147,8 @@ async fn listen(
     let address = public.local_addr().unwrap_or(settings.listen);
     let ops_address = ops.as_ref().and_then(|socket| socket.local_addr().ok());
     let (stop_accepting, stop_monitors) = (CancellationToken::new(), CancellationToken::new());
-    let mut servers = vec![tokio::spawn(
-        Server::public(public, &context, options).run(stop_accepting.clone()),
-    )];
+    let mut servers =
+        vec![tokio::spawn(Server::public(public, &context, options).run(stop_accepting.clone()))];
     if let Some(ops) = ops {
         let server = Server::operator(ops, &context, options);
         servers.push(tokio::spawn(server.run(stop_monitors.clone())));
@@ -168,10 +163,7 @@ async fn listen(
         )),
         tokio::spawn(keep_up(upkeep, stop_monitors.clone())),
     ];
-    let psql_line = database
-        .embedded
-        .as_ref()
-        .map(|found| found.connection().psql_line());
+    let psql_line = database.embedded.as_ref().map(|found| found.connection().psql_line());
     let grace = settings.shutdown_grace;
     Ok(Running {
         address,
@@ -194,10 +186,7 @@ type Sockets = (tokio::net::TcpListener, Option<tokio::net::TcpListener>);
 
 fn bind_all(settings: &Settings) -> Result<Sockets, StartError> {
     let bind = |address| bind(address).map_err(|error| StartError::Listen { address, error });
-    Ok((
-        bind(settings.listen)?,
-        settings.ops_listen.map(bind).transpose()?,
-    ))
+    Ok((bind(settings.listen)?, settings.ops_listen.map(bind).transpose()?))
 }
 
 /// The prometheus recorder drains its histograms only when told to.
@@ -211,54 +200,12 @@ async fn keep_up(handle: metrics_exporter_prometheus::PrometheusHandle, stop: Ca
     }
 }
 
-/// Connections that orders leave to reads and administration.
-fn reserved(connections: u32) -> u32 {
-    (connections / 5).max(1)
-}
-
-fn engine(settings: &Settings, pool: &PgPool) -> Arc<dyn Engine> {
-    let slots = settings.db_connections - reserved(settings.db_connections);
-    let admission = Arc::new(Admission::new(AdmissionOptions {
-        slots: slots as usize,
-        waiting_max: settings.max_queue,
-        // An admitted order may still wait for key, sale and wallet.
-        wait_max: settings
-            .request_timeout
-            .saturating_sub(settings.lock_timeout * 3)
-            .max(settings.request_timeout / 4),
-    }));
-    let store = PgStore::admitted(pool.clone());
-    match settings.engine {
-        EngineChoice::Pessimistic => {
-            Arc::new(Pessimistic::new(store, admission, settings.request_timeout))
-        }
-    }
-}
-
-/// Ten thousand buyers are ten thousand descriptors.
-fn raise_descriptor_limit() -> usize {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return 1_024;
-    };
-    let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(_) => soft,
-    };
-    let spare = limit.saturating_sub(DESCRIPTORS_KEPT_FREE).max(64);
-    usize::try_from(spare)
-        .unwrap_or(CONNECTIONS_MAX)
-        .min(CONNECTIONS_MAX)
-}
-
 impl Running {
     /// Waits for the database and makes it ready, then lets orders in.
     async fn prepare(&self, settings: &Settings) -> Result<(), StartError> {
         self.database.wait(settings).await?;
         self.database.prepare(&self.pool, settings).await?;
-        let empty = schema::is_empty(&self.pool)
-            .await
-            .map_err(DatabaseError::Sqlx)?;
+        let empty = schema::is_empty(&self.pool).await.map_err(DatabaseError::Sqlx)?;
         if self.database.embedded.is_some() && empty {
             demo::fill(&self.pool).await.map_err(StartError::Demo)?;
             tracing::info!(buyers = %demo::BUYERS, sales = 3, "demo data is in place");
@@ -269,11 +216,7 @@ impl Running {
             pool_open = self.pool.size(),
             pool_idle = self.pool.num_idle(),
             engine = self.engine.name(),
-            auth = if matches!(settings.auth, AuthMode::Open) {
-                "open"
-            } else {
-                "jwt"
-            },
+            auth = if matches!(settings.auth, AuthMode::Open) { "open" } else { "jwt" },
             "ready"
         );
         self.phase.set(Phase::Ready);
@@ -298,10 +241,7 @@ impl Running {
         self.engine.close();
         self.stop_monitors.cancel();
         self.tasks.close();
-        if timeout_at(deadline + Duration::from_secs(1), self.tasks.wait())
-            .await
-            .is_err()
-        {
+        if timeout_at(deadline + Duration::from_secs(1), self.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "some work did not finish in time");
         }
         for task in servers {
@@ -312,10 +252,7 @@ impl Running {
             let _ = task.await;
         }
         let close = self.pool.close();
-        if timeout_at(deadline + Duration::from_secs(2), close)
-            .await
-            .is_err()
-        {
+        if timeout_at(deadline + Duration::from_secs(2), close).await.is_err() {
             tracing::warn!("the pool did not close in time");
         }
         self.database.release().await;

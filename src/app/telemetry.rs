@@ -18,20 +18,13 @@ const GAUGE_IDLE: Duration = Duration::from_secs(60);
 /// Starts logging to standard error. Standard output belongs to commands.
 pub fn start_logging(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in the same process (tests) keeps the first.
     let _ = match format {
-        LogFormat::Pretty => builder
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false)
-            .try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .try_init(),
+        LogFormat::Pretty => {
+            builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
     };
 }
 
@@ -54,9 +47,7 @@ fn install() -> Result<PrometheusHandle, String> {
                 .map_err(|error| error.to_string())?;
         }
     }
-    let handle = builder
-        .install_recorder()
-        .map_err(|error| error.to_string())?;
+    let handle = builder.install_recorder().map_err(|error| error.to_string())?;
     for signal in signals::ALL {
         match signal.kind {
             Kind::Counter => metrics::describe_counter!(signal.name, signal.help),

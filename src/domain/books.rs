@@ -72,12 +72,7 @@ pub struct Discrepancy {
 
 impl fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Discrepancy {
-            law,
-            subject,
-            expected,
-            actual,
-        } = self;
+        let Discrepancy { law, subject, expected, actual } = self;
         write!(f, "{law}: {subject}: expected {expected}, found {actual}")
     }
 }
@@ -135,45 +130,20 @@ fn check_sales(books: &Books, found: &mut Vec<Discrepancy>) {
         let mut count = 0_i64;
         let mut by_user: HashMap<UserId, u32> = HashMap::new();
         let mut sequences = HashSet::new();
-        for order in books
-            .orders
-            .values()
-            .filter(|order| order.sale_id == sale.id)
-        {
+        for order in books.orders.values().filter(|order| order.sale_id == sale.id) {
             sold += u64::from(order.quantity.units());
             count += 1;
             sequences.insert(order.sequence);
             *by_user.entry(order.user_id).or_default() += order.quantity.units();
             let open = sale.is_open(order.created_at);
-            report(
-                found,
-                open,
-                Law::WindowKept,
-                &format!("order {}", order.id),
-                true,
-                open,
-            );
+            report(found, open, Law::WindowKept, &format!("order {}", order.id), true, open);
         }
         let subject = format!("sale {}", sale.id);
         let left = u64::from(sale.stock_initial).checked_sub(sold);
         let holds = left == Some(u64::from(sale.stock));
-        report(
-            found,
-            holds,
-            Law::StockConserved,
-            &subject,
-            format!("{left:?}"),
-            sale.stock,
-        );
+        report(found, holds, Law::StockConserved, &subject, format!("{left:?}"), sale.stock);
         let unbroken = count == sale.order_count && (1..=count).all(|n| sequences.contains(&n));
-        report(
-            found,
-            unbroken,
-            Law::SequenceUnbroken,
-            &subject,
-            sale.order_count,
-            count,
-        );
+        report(found, unbroken, Law::SequenceUnbroken, &subject, sale.order_count, count);
         for (user, units) in by_user {
             let kept = sale.per_user_limit.is_none_or(|limit| units <= limit);
             let subject = format!("user {user} in sale {}", sale.id);
@@ -185,17 +155,11 @@ fn check_sales(books: &Books, found: &mut Vec<Discrepancy>) {
 
 fn check_wallets(books: &Books, found: &mut Vec<Discrepancy>) {
     for wallet in books.wallets.values() {
-        let mut entries: Vec<_> = books
-            .entries
-            .iter()
-            .filter(|entry| entry.user_id == wallet.user_id)
-            .collect();
+        let mut entries: Vec<_> =
+            books.entries.iter().filter(|entry| entry.user_id == wallet.user_id).collect();
         entries.sort_by_key(|entry| entry.number);
-        let mut replayed = Wallet {
-            user_id: wallet.user_id,
-            balance: super::money::Money::ZERO,
-            entry_count: 0,
-        };
+        let mut replayed =
+            Wallet { user_id: wallet.user_id, balance: super::money::Money::ZERO, entry_count: 0 };
         let subject = format!("wallet {}", wallet.user_id);
         for entry in entries {
             let after = replayed
@@ -205,27 +169,13 @@ fn check_wallets(books: &Books, found: &mut Vec<Discrepancy>) {
             let follows =
                 after == Some(entry.balance_after) && entry.number == replayed.entry_count + 1;
             let (expected, actual) = (format!("{after:?}"), entry.balance_after);
-            report(
-                found,
-                follows,
-                Law::LedgerChained,
-                &subject,
-                expected,
-                actual,
-            );
+            report(found, follows, Law::LedgerChained, &subject, expected, actual);
             replayed.balance = entry.balance_after;
             replayed.entry_count = entry.number;
         }
         let holds = replayed == *wallet;
         let (expected, actual) = (replayed.balance, wallet.balance);
-        report(
-            found,
-            holds,
-            Law::BalanceIsLedger,
-            &subject,
-            expected,
-            actual,
-        );
+        report(found, holds, Law::BalanceIsLedger, &subject, expected, actual);
     }
 }
 
@@ -235,14 +185,7 @@ fn check_payments(books: &Books, found: &mut Vec<Discrepancy>) {
         if let EntryKind::Order(order) = entry.kind {
             debits.entry(order).or_default().push(entry);
             let known = books.orders.contains_key(&order);
-            report(
-                found,
-                known,
-                Law::DebitHasOrder,
-                &format!("entry {}", entry.id),
-                true,
-                known,
-            );
+            report(found, known, Law::DebitHasOrder, &format!("entry {}", entry.id), true, known);
         }
     }
     for order in books.orders.values() {
@@ -251,14 +194,7 @@ fn check_payments(books: &Books, found: &mut Vec<Discrepancy>) {
         let holds = order.total == due
             && matches!(paid, [one] if one.amount == due && one.user_id == order.user_id);
         let subject = format!("order {}", order.id);
-        report(
-            found,
-            holds,
-            Law::OrderPaid,
-            &subject,
-            due,
-            format!("{} debits", paid.len()),
-        );
+        report(found, holds, Law::OrderPaid, &subject, due, format!("{} debits", paid.len()));
     }
 }
 

@@ -39,21 +39,11 @@ pub fn decide(
     let sale = sale.ok_or(Refusal::SaleNotFound)?;
     if !sale.is_open(now) {
         let (starts_at, ends_at) = (sale.starts_at, sale.ends_at);
-        return Err(Refusal::SaleNotOpen {
-            starts_at,
-            ends_at,
-            now,
-        });
+        return Err(Refusal::SaleNotOpen { starts_at, ends_at, now });
     }
     let units = request.quantity.units();
-    if let Some(limit) = sale
-        .per_user_limit
-        .filter(|limit| buyer.units_bought + units > *limit)
-    {
-        return Err(Refusal::LimitReached {
-            limit,
-            bought: buyer.units_bought,
-        });
+    if let Some(limit) = sale.per_user_limit.filter(|limit| buyer.units_bought + units > *limit) {
+        return Err(Refusal::LimitReached { limit, bought: buyer.units_bought });
     }
     if sale.stock < units {
         return Err(Refusal::OutOfStock { stock: sale.stock });
@@ -63,10 +53,7 @@ pub fn decide(
     let balance_after = wallet
         .balance
         .minus(total)
-        .ok_or(Refusal::InsufficientBalance {
-            balance: wallet.balance,
-            total,
-        })?;
+        .ok_or(Refusal::InsufficientBalance { balance: wallet.balance, total })?;
     Ok(Order {
         id: request.order_id,
         user_id: request.user_id,
@@ -130,15 +117,8 @@ mod tests {
 
     fn buyer(cents: u64, units_bought: u32) -> Buyer {
         let user_id = UserId::new(Uuid::from_u128(1));
-        let wallet = Wallet {
-            user_id,
-            balance: Money::from_cents(cents),
-            entry_count: 4,
-        };
-        Buyer {
-            wallet: Some(wallet),
-            units_bought,
-        }
+        let wallet = Wallet { user_id, balance: Money::from_cents(cents), entry_count: 4 };
+        Buyer { wallet: Some(wallet), units_bought }
     }
 
     fn request(units: u64) -> PlaceOrder {
@@ -162,26 +142,17 @@ mod tests {
         assert_eq!(order.sequence, 8);
         let mut sale = sale();
         sale.apply(&order);
-        assert_eq!(
-            (sale.stock, sale.order_count, sale.sold_out_at),
-            (3, 8, None)
-        );
+        assert_eq!((sale.stock, sale.order_count, sale.sold_out_at), (3, 8, None));
         let mut wallet = buyer(2_500, 0).wallet.unwrap();
         wallet.apply(&debit_for(&order, &wallet, &request(2)));
-        assert_eq!(
-            (wallet.balance, wallet.entry_count),
-            (Money::from_cents(500), 5)
-        );
+        assert_eq!((wallet.balance, wallet.entry_count), (Money::from_cents(500), 5));
     }
 
     /// Everything is wrong at once, then one obstacle after the other is taken away.
     #[test]
     fn refusals_come_in_the_order_of_the_contract() {
         let late = noon() + TimeDelta::hours(2);
-        let nobody = Buyer {
-            wallet: None,
-            units_bought: 3,
-        };
+        let nobody = Buyer { wallet: None, units_bought: 3 };
         let mut wish = request(2);
         wish.valid_until = Some(noon());
         let mut sale = sale();
@@ -192,29 +163,14 @@ mod tests {
         assert_eq!(code(None, &nobody, &wish, late), Err("order_expired"));
         wish.valid_until = None;
         assert_eq!(code(None, &nobody, &wish, late), Err("sale_not_found"));
-        assert_eq!(
-            code(Some(&sale), &nobody, &wish, late),
-            Err("sale_not_open")
-        );
-        assert_eq!(
-            code(Some(&sale), &nobody, &wish, noon()),
-            Err("purchase_limit_reached")
-        );
+        assert_eq!(code(Some(&sale), &nobody, &wish, late), Err("sale_not_open"));
+        assert_eq!(code(Some(&sale), &nobody, &wish, noon()), Err("purchase_limit_reached"));
         let nobody = Buyer::default();
-        assert_eq!(
-            code(Some(&sale), &nobody, &wish, noon()),
-            Err("out_of_stock")
-        );
+        assert_eq!(code(Some(&sale), &nobody, &wish, noon()), Err("out_of_stock"));
         sale.stock = 2;
-        assert_eq!(
-            code(Some(&sale), &nobody, &wish, noon()),
-            Err("user_not_found")
-        );
+        assert_eq!(code(Some(&sale), &nobody, &wish, noon()), Err("user_not_found"));
         let poor = buyer(1_999, 0);
-        assert_eq!(
-            code(Some(&sale), &poor, &wish, noon()),
-            Err("insufficient_balance")
-        );
+        assert_eq!(code(Some(&sale), &poor, &wish, noon()), Err("insufficient_balance"));
         assert!(code(Some(&sale), &buyer(2_000, 1), &wish, noon()).is_ok());
     }
 

@@ -56,12 +56,7 @@ fn unquote(inner: &str) -> Result<String, NotAKey> {
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => key.push(
-                chars
-                    .next()
-                    .filter(|c| matches!(c, '"' | '\\'))
-                    .ok_or(NotAKey)?,
-            ),
+            '\\' => key.push(chars.next().filter(|c| matches!(c, '"' | '\\')).ok_or(NotAKey)?),
             '"' => return Err(NotAKey),
             other => key.push(other),
         }
@@ -114,20 +109,12 @@ pub struct KeyRef {
 impl KeyRef {
     /// A key that belongs to one user.
     pub fn of_user(user: UserId, operation: Operation, key: IdempotencyKey) -> KeyRef {
-        KeyRef {
-            key,
-            scope: user.uuid(),
-            operation,
-        }
+        KeyRef { key, scope: user.uuid(), operation }
     }
 
     /// A key that belongs to the installation.
     pub fn of_installation(operation: Operation, key: IdempotencyKey) -> KeyRef {
-        KeyRef {
-            key,
-            scope: Uuid::nil(),
-            operation,
-        }
+        KeyRef { key, scope: Uuid::nil(), operation }
     }
 }
 
@@ -154,10 +141,7 @@ impl Fingerprint {
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .take(4)
-            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("…")
     }
 }
@@ -198,10 +182,7 @@ mod tests {
     fn bare_and_quoted_are_the_same_key() {
         let bare = IdempotencyKey::parse(b"click-1").unwrap();
         assert_eq!(bare, IdempotencyKey::parse(br#""click-1""#).unwrap());
-        assert_eq!(
-            IdempotencyKey::parse(br#""a\"b\\c""#).unwrap().as_str(),
-            r#"a"b\c"#
-        );
+        assert_eq!(IdempotencyKey::parse(br#""a\"b\\c""#).unwrap().as_str(), r#"a"b\c"#);
         assert_eq!(IdempotencyKey::parse(br#"a"b"#).unwrap().as_str(), r#"a"b"#);
         assert!(IdempotencyKey::parse(&[b'x'; 255]).is_ok());
     }
@@ -228,21 +209,11 @@ mod tests {
 
     #[test]
     fn fields_cannot_run_together() {
-        let one = Fingerprint::of(Operation::PlaceOrder)
-            .part("a", "bc")
-            .part("d", "")
-            .finish();
-        let two = Fingerprint::of(Operation::PlaceOrder)
-            .part("a", "b")
-            .part("cd", "")
-            .finish();
+        let one = Fingerprint::of(Operation::PlaceOrder).part("a", "bc").part("d", "").finish();
+        let two = Fingerprint::of(Operation::PlaceOrder).part("a", "b").part("cd", "").finish();
         assert_ne!(one, two);
-        let absent = Fingerprint::of(Operation::CreateUser)
-            .optional("name", None::<&str>)
-            .finish();
-        let empty = Fingerprint::of(Operation::CreateUser)
-            .optional("name", Some(""))
-            .finish();
+        let absent = Fingerprint::of(Operation::CreateUser).optional("name", None::<&str>).finish();
+        let empty = Fingerprint::of(Operation::CreateUser).optional("name", Some("")).finish();
         assert_ne!(absent, empty);
     }
 }

@@ -45,9 +45,7 @@ impl Money {
         {
             return Err(NotMoney);
         }
-        let hundredths = format!("{whole}{cents}")
-            .parse::<u64>()
-            .map_err(|_| NotMoney)?;
+        let hundredths = format!("{whole}{cents}").parse::<u64>().map_err(|_| NotMoney)?;
         Ok(Money::from_cents(hundredths))
     }
 
@@ -74,10 +72,7 @@ impl Money {
 
     /// The sum, or `None` above [`Money::MAX`]: what a balance may hold.
     pub fn plus(self, other: Money) -> Option<Money> {
-        self.0
-            .checked_add(other.0)
-            .map(Money)
-            .filter(|sum| *sum <= Money::MAX)
+        self.0.checked_add(other.0).map(Money).filter(|sum| *sum <= Money::MAX)
     }
 
     /// The difference, or `None` when it would be negative.
@@ -151,12 +146,7 @@ mod tests {
         assert_eq!(Money::MAX.times(100).to_string(), "9999999999999.00");
         assert_eq!(Money::from_decimal("1.005".parse().unwrap()), None);
         assert_eq!(Money::from_decimal("-0.01".parse().unwrap()), None);
-        assert_eq!(
-            Money::from_decimal("7".parse().unwrap())
-                .unwrap()
-                .to_string(),
-            "7.00"
-        );
+        assert_eq!(Money::from_decimal("7".parse().unwrap()).unwrap().to_string(), "7.00");
     }
 
     proptest! {

@@ -42,10 +42,7 @@ impl PlaceOrder {
             .part("sale_id", self.sale_id)
             .part("quantity", self.quantity.units())
             .optional("reference", self.reference.as_ref())
-            .optional(
-                "valid_until",
-                self.valid_until.map(|at| at.timestamp_micros()),
-            )
+            .optional("valid_until", self.valid_until.map(|at| at.timestamp_micros()))
             .finish()
     }
 }

@@ -62,14 +62,9 @@ impl SaleStatus {
 
     /// The status with this published name.
     pub fn from_name(name: &str) -> Option<SaleStatus> {
-        [
-            SaleStatus::Upcoming,
-            SaleStatus::Live,
-            SaleStatus::SoldOut,
-            SaleStatus::Ended,
-        ]
-        .into_iter()
-        .find(|status| status.name() == name)
+        [SaleStatus::Upcoming, SaleStatus::Live, SaleStatus::SoldOut, SaleStatus::Ended]
+            .into_iter()
+            .find(|status| status.name() == name)
     }
 }
 
@@ -95,22 +90,13 @@ impl Sale {
     /// The sale as it was when it was made: what the creating request was answered.
     pub fn as_created(&self) -> Sale {
         let sold_out_at = (self.stock_initial == 0).then_some(self.created_at);
-        Sale {
-            stock: self.stock_initial,
-            sold_out_at,
-            order_count: 0,
-            ..self.clone()
-        }
+        Sale { stock: self.stock_initial, sold_out_at, order_count: 0, ..self.clone() }
     }
 
     /// Moves the sale behind `order`, which must be its next one.
     pub fn apply(&mut self, order: &Order) {
         assert_eq!(order.sale_id, self.id, "an order belongs to its own sale");
-        assert_eq!(
-            order.sequence,
-            self.order_count + 1,
-            "orders of a sale follow one another"
-        );
+        assert_eq!(order.sequence, self.order_count + 1, "orders of a sale follow one another");
         let units = order.quantity.units();
         assert!(units <= self.stock, "never one too many");
         self.stock -= units;

@@ -19,25 +19,11 @@ pub struct Wallet {
 impl Wallet {
     /// Moves the wallet behind `entry`, which must be its next one.
     pub fn apply(&mut self, entry: &LedgerEntry) {
-        assert_eq!(
-            entry.user_id, self.user_id,
-            "an entry belongs to its own wallet"
-        );
-        assert_eq!(
-            entry.number,
-            self.entry_count + 1,
-            "entries follow one another"
-        );
-        let (credit, debit) = (
-            entry.kind.credit(entry.amount),
-            entry.kind.debit(entry.amount),
-        );
+        assert_eq!(entry.user_id, self.user_id, "an entry belongs to its own wallet");
+        assert_eq!(entry.number, self.entry_count + 1, "entries follow one another");
+        let (credit, debit) = (entry.kind.credit(entry.amount), entry.kind.debit(entry.amount));
         let after = self.balance.plus(credit).and_then(|sum| sum.minus(debit));
-        assert_eq!(
-            after,
-            Some(entry.balance_after),
-            "the balance is the sum of its entries"
-        );
+        assert_eq!(after, Some(entry.balance_after), "the balance is the sum of its entries");
         self.balance = entry.balance_after;
         self.entry_count = entry.number;
     }

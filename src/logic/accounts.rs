@@ -73,12 +73,7 @@ pub async fn deposit<S: Store>(
     time_limit: Duration,
     request: Deposit,
 ) -> Result<Answer<LedgerEntry>, Fault> {
-    transact(
-        store,
-        Instant::now() + time_limit,
-        &mut DepositWork(request),
-    )
-    .await
+    transact(store, Instant::now() + time_limit, &mut DepositWork(request)).await
 }
 
 struct UserWork(CreateUser);
@@ -118,19 +113,8 @@ impl<T: Transaction> Work<T> for UserWork {
             }
         }
         let now = transaction.now().await?;
-        let CreateUser {
-            user_id,
-            external_id,
-            name,
-            opening_balance,
-            ..
-        } = self.0.clone();
-        let user = User {
-            id: user_id,
-            external_id,
-            name,
-            created_at: now,
-        };
+        let CreateUser { user_id, external_id, name, opening_balance, .. } = self.0.clone();
+        let user = User { id: user_id, external_id, name, created_at: now };
         match transaction.insert_user(&user).await {
             Ok(true) => {}
             Ok(false) => {
@@ -143,11 +127,7 @@ impl<T: Transaction> Work<T> for UserWork {
             Err(error) => return Err(error.into()),
         }
         if let Some(amount) = opening_balance.filter(|amount| !amount.is_zero()) {
-            let mut wallet = Wallet {
-                user_id,
-                balance: Money::ZERO,
-                entry_count: 0,
-            };
+            let mut wallet = Wallet { user_id, balance: Money::ZERO, entry_count: 0 };
             let entry = LedgerEntry {
                 id: new_id(),
                 user_id,
@@ -186,13 +166,7 @@ impl<T: Transaction> Work<T> for DepositWork {
     }
 
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Answer<LedgerEntry>>, Trouble> {
-        let Deposit {
-            entry_id,
-            user_id,
-            amount,
-            reference,
-            key,
-        } = self.0.clone();
+        let Deposit { entry_id, user_id, amount, reference, key } = self.0.clone();
         let key = KeyRef::of_user(user_id, Operation::CreateDeposit, key);
         match claim(transaction, &key, self.fingerprint(), entry_id.uuid()).await? {
             Claimed::Ours => {}
@@ -208,9 +182,7 @@ impl<T: Transaction> Work<T> for DepositWork {
             return Ok(Ending::Rollback(Answer::Refused(Refusal::UserNotFound)));
         };
         let Some(balance_after) = wallet.balance.plus(amount) else {
-            let refusal = Refusal::BalanceLimitExceeded {
-                balance: wallet.balance,
-            };
+            let refusal = Refusal::BalanceLimitExceeded { balance: wallet.balance };
             return Ok(Ending::Rollback(Answer::Refused(refusal)));
         };
         let entry = LedgerEntry {

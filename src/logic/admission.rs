@@ -44,11 +44,7 @@ impl Admission {
     /// An empty queue.
     pub fn new(options: AdmissionOptions) -> Admission {
         let slots = Arc::new(Semaphore::new(options.slots));
-        Admission {
-            options,
-            slots,
-            waiting: AtomicUsize::new(0),
-        }
+        Admission { options, slots, waiting: AtomicUsize::new(0) }
     }
 
     /// Waits for a slot.
@@ -85,12 +81,8 @@ impl Admission {
     /// about as long as one may wait. The jitter keeps those turned away from coming back as one.
     fn shed(&self, reason: &'static str) -> Fault {
         metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(1);
-        let seconds = u32::try_from(self.options.wait_max.as_secs())
-            .unwrap_or(1)
-            .max(1);
-        Fault::Overloaded {
-            retry_after_seconds: fastrand::u32(1..=seconds + 1),
-        }
+        let seconds = u32::try_from(self.options.wait_max.as_secs()).unwrap_or(1).max(1);
+        Fault::Overloaded { retry_after_seconds: fastrand::u32(1..=seconds + 1) }
     }
 }
 
@@ -100,9 +92,7 @@ struct Waiting<'a>(&'a AtomicUsize);
 impl<'a> Waiting<'a> {
     fn join(waiting: &'a AtomicUsize, max: usize) -> Option<Waiting<'a>> {
         let joined = waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < max).then_some(n + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < max).then_some(n + 1))
             .ok()?;
         metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set((joined + 1) as f64);
         Some(Waiting(waiting))
@@ -121,21 +111,14 @@ mod tests {
     use super::*;
 
     fn admission(slots: usize, waiting_max: usize) -> Admission {
-        Admission::new(AdmissionOptions {
-            slots,
-            waiting_max,
-            wait_max: Duration::from_secs(2),
-        })
+        Admission::new(AdmissionOptions { slots, waiting_max, wait_max: Duration::from_secs(2) })
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_turned_away_and_the_queue_moves_on() {
         let admission = admission(1, 8);
         let first = admission.enter().await.unwrap();
-        assert!(matches!(
-            admission.enter().await,
-            Err(Fault::Overloaded { .. })
-        ));
+        assert!(matches!(admission.enter().await, Err(Fault::Overloaded { .. })));
         drop(first);
         assert!(admission.enter().await.is_ok());
     }
@@ -150,10 +133,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         let began = Instant::now();
-        assert!(matches!(
-            admission.enter().await,
-            Err(Fault::Overloaded { .. })
-        ));
+        assert!(matches!(admission.enter().await, Err(Fault::Overloaded { .. })));
         assert_eq!(began.elapsed(), Duration::ZERO);
         admission.close();
         assert_eq!(waiter.await.unwrap(), Err(Fault::Draining));

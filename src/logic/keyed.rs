@@ -44,15 +44,8 @@ pub async fn claim<T: Transaction>(
     fingerprint: Fingerprint,
     resource_id: Uuid,
 ) -> Result<Claimed, Trouble> {
-    let claim = Claim {
-        key: key.clone(),
-        fingerprint,
-        resource_id,
-    };
-    let ours = transaction
-        .claim_keys(std::slice::from_ref(&claim))
-        .await
-        .map_err(key_busy)?;
+    let claim = Claim { key: key.clone(), fingerprint, resource_id };
+    let ours = transaction.claim_keys(std::slice::from_ref(&claim)).await.map_err(key_busy)?;
     if ours == [true] {
         count("claimed");
         return Ok(Claimed::Ours);
@@ -67,10 +60,7 @@ pub async fn claim<T: Transaction>(
             Ok(Claimed::Other(earlier.resource_id))
         }
         // Its owner's row was there when we asked and is gone now: look again.
-        None => Err(StoreError::Retry {
-            sqlstate: "key_vanished".to_owned(),
-        }
-        .into()),
+        None => Err(StoreError::Retry { sqlstate: "key_vanished".to_owned() }.into()),
     }
 }
 

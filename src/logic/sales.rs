@@ -98,9 +98,7 @@ impl<T: Transaction> Work<T> for SaleWork {
         let wish = self.0.clone();
         let starts_at = wish.starts_at.unwrap_or(now);
         if wish.ends_at.is_some_and(|ends_at| ends_at <= starts_at) {
-            return Ok(Ending::Rollback(Answer::Refused(Refusal::EmptyWindow {
-                starts_at,
-            })));
+            return Ok(Ending::Rollback(Answer::Refused(Refusal::EmptyWindow { starts_at })));
         }
         let sale = Sale {
             id: wish.sale_id,

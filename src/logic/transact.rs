@@ -87,19 +87,11 @@ where
         let cause = match run_once(store, work).await {
             Ok(value) => return Ok(value),
             Err(Failed::Unknown(detail)) if !work.keyed() => {
-                tracing::error!(
-                    transaction = W::NAME,
-                    detail,
-                    "outcome of COMMIT is unknown"
-                );
+                tracing::error!(transaction = W::NAME, detail, "outcome of COMMIT is unknown");
                 return Err(Fault::OutcomeUnknown);
             }
             Err(Failed::Unknown(detail)) => {
-                tracing::warn!(
-                    transaction = W::NAME,
-                    detail,
-                    "COMMIT unanswered; running again"
-                );
+                tracing::warn!(transaction = W::NAME, detail, "COMMIT unanswered; running again");
                 commit_unknown = true;
                 "commit_unknown".to_owned()
             }
@@ -111,11 +103,7 @@ where
         metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(1);
         let pause = pause_before(attempt);
         if Instant::now() + pause >= deadline {
-            return Err(if commit_unknown {
-                Fault::OutcomeUnknown
-            } else {
-                Fault::Conflict
-            });
+            return Err(if commit_unknown { Fault::OutcomeUnknown } else { Fault::Conflict });
         }
         tokio::time::sleep(pause).await;
     }
@@ -135,10 +123,8 @@ where
     S: Store,
     W: Work<S::Transaction>,
 {
-    let mut transaction = store
-        .begin()
-        .await
-        .map_err(|error| Failed::Before(Trouble::Store(error)))?;
+    let mut transaction =
+        store.begin().await.map_err(|error| Failed::Before(Trouble::Store(error)))?;
     let began = Instant::now();
     let (outcome, result) = match work.run(&mut transaction).await {
         Ok(Ending::Commit(value)) => match transaction.commit().await {
@@ -192,9 +178,9 @@ fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
             tracing::warn!(detail, "the database is unavailable");
             Next::Give(Fault::Unavailable)
         }
-        Trouble::Store(StoreError::Busy) => Next::Give(Fault::Overloaded {
-            retry_after_seconds: 1,
-        }),
+        Trouble::Store(StoreError::Busy) => {
+            Next::Give(Fault::Overloaded { retry_after_seconds: 1 })
+        }
         Trouble::Store(error @ StoreError::Invariant(_)) => {
             metrics::counter!(signals::INVARIANT_ALARMS).increment(1);
             tracing::error!(%error, "ALARM: the schema refused what the program thought right");
@@ -208,8 +194,6 @@ fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
 }
 
 fn pause_before(attempt: u32) -> Duration {
-    let ceiling = PAUSE_FIRST
-        .saturating_mul(1 << attempt.min(8))
-        .min(PAUSE_MAX);
+    let ceiling = PAUSE_FIRST.saturating_mul(1 << attempt.min(8)).min(PAUSE_MAX);
     ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

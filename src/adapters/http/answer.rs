@@ -69,8 +69,6 @@ pub(super) fn with_type(content_type: HeaderValue, body: Bytes) -> Response {
 /// A file from the binary; it changes only with the binary.
 pub(super) fn file(content_type: &'static str, body: impl Into<Bytes>) -> Response {
     let mut response = with_type(HeaderValue::from_static(content_type), body.into());
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }

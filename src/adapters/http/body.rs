@@ -31,13 +31,7 @@ where
 
 fn require_json(head: &Head) -> Result<(), Problem> {
     let essence = match head.content_types.as_slice() {
-        [one] => one
-            .to_str()
-            .unwrap_or_default()
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim(),
+        [one] => one.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim(),
         _ => "",
     };
     if essence.eq_ignore_ascii_case("application/json") {
@@ -56,22 +50,17 @@ where
         let detail = format!("A body has at most {BODY_MAX_BYTES} bytes. Nothing was executed.");
         Problem::new(problem::BODY_TOO_LARGE, detail).close()
     };
-    if head
-        .content_length
-        .is_some_and(|length| length > BODY_MAX_BYTES as u64)
-    {
+    if head.content_length.is_some_and(|length| length > BODY_MAX_BYTES as u64) {
         return Err(too_large());
     }
     let deadline = Instant::now() + BODY_TIME_MAX;
     let mut body = pin!(body);
     let mut bytes = BytesMut::new();
     loop {
-        let chunk = tokio::time::timeout_at(deadline, body.next())
-            .await
-            .map_err(|_| {
-                let detail = "The body was not complete within 10 s. Nothing was executed.";
-                Problem::new(problem::REQUEST_TIMEOUT, detail).close()
-            })?;
+        let chunk = tokio::time::timeout_at(deadline, body.next()).await.map_err(|_| {
+            let detail = "The body was not complete within 10 s. Nothing was executed.";
+            Problem::new(problem::REQUEST_TIMEOUT, detail).close()
+        })?;
         match chunk {
             None => return Ok(bytes),
             Some(Ok(mut chunk)) => {
@@ -104,14 +93,9 @@ pub(super) fn optional_key(head: &Head) -> Result<Option<IdempotencyKey>, Proble
             return Err(Problem::new(problem::KEY_INVALID, detail));
         }
     };
-    IdempotencyKey::parse(line.as_bytes())
-        .map(Some)
-        .map_err(|not_a_key| {
-            Problem::new(
-                problem::KEY_INVALID,
-                format!("{not_a_key}. Nothing was executed."),
-            )
-        })
+    IdempotencyKey::parse(line.as_bytes()).map(Some).map_err(|not_a_key| {
+        Problem::new(problem::KEY_INVALID, format!("{not_a_key}. Nothing was executed."))
+    })
 }
 
 /// The key where money moves.

@@ -18,14 +18,10 @@ pub(super) fn authenticate<S, R>(context: &Context<S, R>, head: &Head) -> Result
         [line] => line,
         _ => return refuse("Send one Authorization header, not several. Nothing was executed."),
     };
-    let token = line
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .filter(|(scheme, _)| {
-            // The scheme's name is case-insensitive (RFC 9110, section 11.1).
-            scheme.eq_ignore_ascii_case("bearer")
-        });
+    let token = line.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| {
+        // The scheme's name is case-insensitive (RFC 9110, section 11.1).
+        scheme.eq_ignore_ascii_case("bearer")
+    });
     let Some((_, token)) = token else {
         return refuse("The scheme must be Bearer. Nothing was executed.");
     };
@@ -39,20 +35,12 @@ pub(super) fn authenticate<S, R>(context: &Context<S, R>, head: &Head) -> Result
 
 /// Only the operator.
 pub(super) fn require_admin(caller: Caller) -> Result<(), Problem> {
-    if caller == Caller::Admin {
-        Ok(())
-    } else {
-        Err(forbidden("This needs the role admin."))
-    }
+    if caller == Caller::Admin { Ok(()) } else { Err(forbidden("This needs the role admin.")) }
 }
 
 /// Only the shop's back end or the operator.
 pub(super) fn require_service(caller: Caller) -> Result<(), Problem> {
-    if caller.serves() {
-        Ok(())
-    } else {
-        Err(forbidden("This needs the role service or admin."))
-    }
+    if caller.serves() { Ok(()) } else { Err(forbidden("This needs the role service or admin.")) }
 }
 
 /// Only the user, the shop's back end or the operator.
@@ -60,16 +48,11 @@ pub(super) fn require_own(caller: Caller, user: UserId) -> Result<(), Problem> {
     if caller.may_act_for(user) {
         Ok(())
     } else {
-        Err(forbidden(
-            "A buyer's token gives access to this buyer's own things only.",
-        ))
+        Err(forbidden("A buyer's token gives access to this buyer's own things only."))
     }
 }
 
 /// A 403.
 pub(super) fn forbidden(detail: &str) -> Problem {
-    Problem::new(
-        problem::FORBIDDEN,
-        format!("{detail} Nothing was executed."),
-    )
+    Problem::new(problem::FORBIDDEN, format!("{detail} Nothing was executed."))
 }

@@ -64,18 +64,11 @@ impl HttpClient {
     /// [`ClientError::Http`]: nothing is known of the outcome.
     pub async fn send(&mut self, request: Request<Bytes>) -> Result<HttpReply, ClientError> {
         let mut request = request.map(Full::new);
-        request
-            .headers_mut()
-            .entry(HOST)
-            .or_insert_with(|| self.host.clone());
+        request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
-        Ok(HttpReply {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        })
+        Ok(HttpReply { status: parts.status, headers: parts.headers, body })
     }
 }

@@ -29,11 +29,8 @@ pub(super) fn client_address(
     if !trusted.trusts(peer) {
         return Some(peer);
     }
-    let hops = if headers.contains_key(FORWARDED) {
-        forwarded(headers)
-    } else {
-        x_forwarded(headers)
-    };
+    let hops =
+        if headers.contains_key(FORWARDED) { forwarded(headers) } else { x_forwarded(headers) };
     let mut nearest = Some(peer);
     for hop in hops.into_iter().rev() {
         nearest = hop;
@@ -45,39 +42,25 @@ pub(super) fn client_address(
 }
 
 fn x_forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let lines = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .map(|hop| address(hop.trim()))
-        .collect()
+    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(|hop| address(hop.trim())).collect()
 }
 
 fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let lines = headers
-        .get_all(FORWARDED)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
+    let lines = headers.get_all(FORWARDED).iter().filter_map(|line| line.to_str().ok());
     lines
         .flat_map(|line| line.split(','))
         .map(|hop| {
-            let pairs = hop
-                .split(';')
-                .filter_map(|pair| pair.trim().split_once('='));
+            let pairs = hop.split(';').filter_map(|pair| pair.trim().split_once('='));
             let mut own = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
-            own.next()
-                .and_then(|(_, value)| address(value.trim().trim_matches('"')))
+            own.next().and_then(|(_, value)| address(value.trim().trim_matches('"')))
         })
         .collect()
 }
 
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    bare.parse()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
 #[cfg(test)]
@@ -94,23 +77,14 @@ mod tests {
     #[test]
     fn only_trusted_hops_are_believed() {
         let xff = "x-forwarded-for";
-        assert_eq!(
-            client("203.0.113.9", xff, "1.2.3.4").as_deref(),
-            Some("203.0.113.9")
-        );
-        assert_eq!(
-            client("10.0.0.1", xff, "1.2.3.4").as_deref(),
-            Some("1.2.3.4")
-        );
+        assert_eq!(client("203.0.113.9", xff, "1.2.3.4").as_deref(), Some("203.0.113.9"));
+        assert_eq!(client("10.0.0.1", xff, "1.2.3.4").as_deref(), Some("1.2.3.4"));
         assert_eq!(
             client("10.0.0.1", xff, "6.6.6.6, 1.2.3.4, 10.0.0.7").as_deref(),
             Some("1.2.3.4")
         );
         assert_eq!(client("10.0.0.1", xff, "nonsense"), None);
         let forwarded = "for=6.6.6.6, for=\"[2001:db8::1]:4711\";proto=https";
-        assert_eq!(
-            client("10.0.0.1", "forwarded", forwarded).as_deref(),
-            Some("2001:db8::1")
-        );
+        assert_eq!(client("10.0.0.1", "forwarded", forwarded).as_deref(), Some("2001:db8::1"));
     }
 }

@@ -77,9 +77,7 @@ impl PhaseCell {
     pub fn set(&self, phase: Phase) {
         let keep_draining = |now| (now != Phase::Draining as u8).then_some(phase as u8);
         // An error means that the service drains already.
-        let _ = self
-            .0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, keep_draining);
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, keep_draining);
     }
 }
 
@@ -100,9 +98,7 @@ struct Inner<S, R> {
 
 impl<S, R> Clone for Context<S, R> {
     fn clone(&self) -> Self {
-        Context {
-            inner: Arc::clone(&self.inner),
-        }
+        Context { inner: Arc::clone(&self.inner) }
     }
 }
 
@@ -117,17 +113,7 @@ impl<S, R> Context<S, R> {
         tasks: TaskTracker,
     ) -> Self {
         let audits = tokio::sync::Semaphore::new(1);
-        Context {
-            inner: Arc::new(Inner {
-                store,
-                reads,
-                engine,
-                options,
-                phase,
-                tasks,
-                audits,
-            }),
-        }
+        Context { inner: Arc::new(Inner { store, reads, engine, options, phase, tasks, audits }) }
     }
 
     pub(super) fn store(&self) -> &S {

@@ -62,12 +62,8 @@ pub(super) fn problems() -> BoxedFilter<(Response,)> {
 }
 
 fn swagger_file(name: &str) -> Handled {
-    let absent = || {
-        Problem::new(
-            problem::ROUTE_NOT_FOUND,
-            "Swagger UI has no such file; see /docs.",
-        )
-    };
+    let absent =
+        || Problem::new(problem::ROUTE_NOT_FOUND, "Swagger UI has no such file; see /docs.");
     let found = utoipa_swagger_ui::serve(name, Arc::clone(&SWAGGER)).map_err(|error| {
         tracing::error!(%error, "Swagger UI cannot be served");
         absent()
@@ -84,31 +80,17 @@ fn swagger_file(name: &str) -> Handled {
     };
     let content_type = HeaderValue::from_str(&found.content_type).map_err(|_| absent())?;
     let mut response = with_type(content_type, bytes.into());
-    response
-        .headers_mut()
-        .insert(CONTENT_SECURITY_POLICY, SWAGGER_POLICY);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, SWAGGER_POLICY);
     Ok(response)
 }
 
 fn problem_page(code: &str) -> Handled {
-    let kind = PROBLEMS
-        .iter()
-        .find(|kind| kind.code == code)
-        .ok_or_else(|| {
-            let codes: Vec<&str> = PROBLEMS.iter().map(|kind| kind.code).collect();
-            let detail = format!(
-                "No problem has this code; the codes are {}.",
-                codes.join(", ")
-            );
-            Problem::new(problem::ROUTE_NOT_FOUND, detail)
-        })?;
-    let ProblemKind {
-        code,
-        status,
-        title,
-        meaning,
-        ..
-    } = kind;
+    let kind = PROBLEMS.iter().find(|kind| kind.code == code).ok_or_else(|| {
+        let codes: Vec<&str> = PROBLEMS.iter().map(|kind| kind.code).collect();
+        let detail = format!("No problem has this code; the codes are {}.", codes.join(", "));
+        Problem::new(problem::ROUTE_NOT_FOUND, detail)
+    })?;
+    let ProblemKind { code, status, title, meaning, .. } = kind;
     let page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\

@@ -83,21 +83,12 @@ pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Rout
         .unify()
         .boxed();
     let operator = operator(context, Door::Public);
-    api.or(operator)
-        .unify()
-        .or(pages)
-        .unify()
-        .recover(reject)
-        .unify()
-        .boxed()
+    api.or(operator).unify().or(pages).unify().recover(reject).unify().boxed()
 }
 
 /// The routes of the operator's own address.
 pub(super) fn operator_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Routes {
-    operator(context, Door::Operator)
-        .recover(reject)
-        .unify()
-        .boxed()
+    operator(context, Door::Operator).recover(reject).unify().boxed()
 }
 
 fn operator<S: Store, R: Reads>(context: &Context<S, R>, door: Door) -> Routes {
@@ -167,10 +158,7 @@ where
         client = head.client.map(tracing::field::display),
         traceparent = head.traceparent.as_ref().and_then(|value| value.to_str().ok()),
     );
-    let Ok(mut response) = warp::service(routes)
-        .call(request)
-        .instrument(span.clone())
-        .await;
+    let Ok(mut response) = warp::service(routes).call(request).instrument(span.clone()).await;
     if response.extensions_mut().remove::<Unrouted>().is_some() {
         response = unrouted(&path, &method, route).into_response();
     }
@@ -182,24 +170,14 @@ where
         *response.body_mut() = body.map_err(|never| match never {}).boxed_unsync();
     }
     write_headers(response.headers_mut(), &head, template);
-    record(
-        &method,
-        template,
-        response.status(),
-        started,
-        problem.as_ref(),
-        &span,
-    );
+    record(&method, template, response.status(), started, problem.as_ref(), &span);
     waiting.answered = true;
     response
 }
 
 fn unrouted(path: &str, method: &Method, route: Option<&'static routes::Route>) -> Problem {
     if let Some(route) = route {
-        let detail = format!(
-            "{path} has {}, not {method}. Nothing was executed.",
-            route.allow
-        );
+        let detail = format!("{path} has {}, not {method}. Nothing was executed.", route.allow);
         return Problem::new(problem::METHOD_NOT_ALLOWED, detail).allow(route.allow);
     }
     let trimmed = path.trim_end_matches('/');
@@ -228,9 +206,7 @@ fn write_headers(headers: &mut HeaderMap, head: &Head, template: &str) {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     if template.starts_with("/api") || template == "unmatched" {
-        headers
-            .entry(CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-store"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
 }
 

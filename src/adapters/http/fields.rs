@@ -56,16 +56,9 @@ impl Fields {
     pub(super) fn parse(body: &[u8]) -> Result<Fields, Problem> {
         let Members(members) = serde_json::from_slice(body).map_err(|error| {
             let message = format!("must be a JSON object: {error}");
-            Problem::invalid(&[FieldError {
-                field: "body".to_owned(),
-                message,
-            }])
+            Problem::invalid(&[FieldError { field: "body".to_owned(), message }])
         })?;
-        Ok(Fields {
-            members,
-            accepted: Vec::new(),
-            errors: Vec::new(),
-        })
+        Ok(Fields { members, accepted: Vec::new(), errors: Vec::new() })
     }
 
     /// Takes a member that may be left out and reads it with `read`.
@@ -111,10 +104,7 @@ impl Fields {
 
     /// Notes a fault.
     pub(super) fn fault(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.errors.push(FieldError {
-            field: field.into(),
-            message: message.into(),
-        });
+        self.errors.push(FieldError { field: field.into(), message: message.into() });
     }
 
     /// Ends the reading: what was not taken is refused by name.
@@ -124,18 +114,10 @@ impl Fields {
     pub(super) fn finish(mut self) -> Result<(), Problem> {
         let accepted = self.accepted.join(", ");
         for (name, _) in std::mem::take(&mut self.members) {
-            let shown: String = name
-                .chars()
-                .take(80)
-                .flat_map(char::escape_default)
-                .collect();
+            let shown: String = name.chars().take(80).flat_map(char::escape_default).collect();
             self.fault(shown, format!("is not known here; accepted are {accepted}"));
         }
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::invalid(&self.errors))
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&self.errors)) }
     }
 }
 
@@ -155,20 +137,14 @@ pub(super) fn id<Kind>(value: &Value) -> Result<Id<Kind>, String> {
 
 /// An amount.
 pub(super) fn money(value: &Value) -> Result<Money, String> {
-    let text = value
-        .as_str()
-        .ok_or("must be an amount as a string, like \"49.90\"")?;
+    let text = value.as_str().ok_or("must be an amount as a string, like \"49.90\"")?;
     Money::parse(text).map_err(|error| error.to_string())
 }
 
 /// An amount above nothing.
 pub(super) fn positive_money(value: &Value) -> Result<Money, String> {
     let amount = money(value)?;
-    if amount.is_zero() {
-        Err("must be more than \"0.00\"".to_owned())
-    } else {
-        Ok(amount)
-    }
+    if amount.is_zero() { Err("must be more than \"0.00\"".to_owned()) } else { Ok(amount) }
 }
 
 /// A short text.
@@ -194,13 +170,9 @@ pub(super) fn integer(min: u64, max: u64) -> impl Fn(&Value) -> Result<u64, Stri
 pub(super) fn moment(value: &Value) -> Result<Instant, String> {
     let accepted = "must be a time like \"2026-11-21T09:00:00Z\" (RFC 3339, years 1970 to 9999)";
     let text = value.as_str().ok_or(accepted)?;
-    let parsed = DateTime::parse_from_rfc3339(text)
-        .map_err(|_| accepted)?
-        .with_timezone(&Utc);
+    let parsed = DateTime::parse_from_rfc3339(text).map_err(|_| accepted)?.with_timezone(&Utc);
     let micros = DateTime::from_timestamp_micros(parsed.timestamp_micros());
-    micros
-        .filter(|at| (1970..=9999).contains(&at.year()))
-        .ok_or_else(|| accepted.to_owned())
+    micros.filter(|at| (1970..=9999).contains(&at.year())).ok_or_else(|| accepted.to_owned())
 }
 
 #[cfg(test)]
@@ -227,18 +199,11 @@ mod tests {
     fn every_fault_is_named_at_once() {
         assert!(faults(r#"{"price":"1.00","count":3}"#).is_empty());
         assert!(faults(r#"{"price":"1.00","count":3.0}"#).is_empty());
-        assert_eq!(
-            faults(r#"{"price":1.00,"count":0,"x":1}"#),
-            ["price", "count", "?x"]
-        );
+        assert_eq!(faults(r#"{"price":1.00,"count":0,"x":1}"#), ["price", "count", "?x"]);
         assert_eq!(faults(r#"{"count":null}"#), ["price", "count"]);
         assert_eq!(faults(r#"{"price":"1.00","price":"2.00"}"#), ["price"]);
         for not_an_object in ["", "[]", "[\"1.00\",3]", "3", "null", "{", "{}x", "\"{}\""] {
-            assert_eq!(
-                faults(not_an_object),
-                ["validation_failed"],
-                "{not_an_object}"
-            );
+            assert_eq!(faults(not_an_object), ["validation_failed"], "{not_an_object}");
         }
         let deep = "[".repeat(100_000);
         assert_eq!(faults(&deep), ["validation_failed"]);

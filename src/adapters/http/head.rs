@@ -41,10 +41,7 @@ impl Head {
         let headers = request.headers();
         Arc::new(Head {
             request_id: request_id(headers),
-            traceparent: headers
-                .get(TRACEPARENT)
-                .filter(|value| is_traceparent(value))
-                .cloned(),
+            traceparent: headers.get(TRACEPARENT).filter(|value| is_traceparent(value)).cloned(),
             query: request.uri().query().map(str::to_owned),
             authorization: all(headers, AUTHORIZATION),
             keys: all(headers, IDEMPOTENCY_KEY),
@@ -67,10 +64,7 @@ fn request_id(headers: &HeaderMap) -> String {
     let visible = |text: &&str| {
         (1..=128).contains(&text.len()) && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte))
     };
-    let given = headers
-        .get(X_REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(visible);
+    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(visible);
     given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
@@ -81,10 +75,7 @@ fn is_traceparent(value: &HeaderValue) -> bool {
     };
     let parts: Vec<&str> = text.split('-').collect();
     let hex = |part: &str, length: usize| {
-        part.len() == length
-            && part
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     let zeros = |part: &str| part.bytes().all(|byte| byte == b'0');
     matches!(parts[..], [version, trace, parent, flags]
@@ -107,10 +98,7 @@ mod tests {
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         ] {
-            assert!(
-                !is_traceparent(&HeaderValue::from_str(bad).unwrap()),
-                "{bad}"
-            );
+            assert!(!is_traceparent(&HeaderValue::from_str(bad).unwrap()), "{bad}");
         }
     }
 }

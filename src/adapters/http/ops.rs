@@ -98,10 +98,7 @@ fn admit<S, R>(context: &Context<S, R>, head: &Head, door: Door) -> Result<(), P
 fn handle_metrics<S, R>(context: &Context<S, R>, head: &Head, door: Door) -> Handled {
     admit(context, head, door)?;
     let text = (context.options().render_metrics)();
-    Ok(with_type(
-        HeaderValue::from_static("text/plain; version=0.0.4"),
-        text.into(),
-    ))
+    Ok(with_type(HeaderValue::from_static("text/plain; version=0.0.4"), text.into()))
 }
 
 async fn handle_audit<S: Store, R: Reads>(
@@ -115,11 +112,7 @@ async fn handle_audit<S: Store, R: Reads>(
         let detail = "Another audit is running; one at a time keeps a sale fast.";
         return Err(Problem::new(problem::OVERLOADED, detail).retry_after(1));
     };
-    let audit = context
-        .reads()
-        .audit()
-        .await
-        .map_err(|error| unread(&error))?;
+    let audit = context.reads().audit().await.map_err(|error| unread(&error))?;
     metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(audit.discrepancies.len() as f64);
     ok(&AuditDto::new(&audit))
 }

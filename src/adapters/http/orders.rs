@@ -78,11 +78,7 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
     count(context.engine().name(), &outcome);
     let (order, settled) = settle(outcome, Operation::PlaceOrder)?.split();
     let location = format!("/api/orders/{}", order.id);
-    created(
-        &settled,
-        &location,
-        &OrderDto::new(&order, &context.options().currency),
-    )
+    created(&settled, &location, &OrderDto::new(&order, &context.options().currency))
 }
 
 fn read_order(
@@ -134,15 +130,9 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
     context.require_ready()?;
     let absent = || Problem::new(problem::ORDER_NOT_FOUND, "No order of yours has this id.");
     let id = Id::parse(&query::segment(id)).ok_or_else(absent)?;
-    let order = context
-        .reads()
-        .find_order(id)
-        .await
-        .map_err(|error| unread(&error))?;
+    let order = context.reads().find_order(id).await.map_err(|error| unread(&error))?;
     // A foreign order is as absent as one that was never made.
-    let order = order
-        .filter(|order| caller.may_act_for(order.user_id))
-        .ok_or_else(absent)?;
+    let order = order.filter(|order| caller.may_act_for(order.user_id)).ok_or_else(absent)?;
     ok(&OrderDto::new(&order, &context.options().currency))
 }
 
@@ -150,18 +140,11 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let caller = authenticate(context, head)?;
     context.require_ready()?;
     let (filter, from, limit) = read_filter(head, caller)?;
-    let page = context
-        .reads()
-        .list_orders(&filter, from, limit)
-        .await
-        .map_err(|error| unread(&error))?;
+    let page =
+        context.reads().list_orders(&filter, from, limit).await.map_err(|error| unread(&error))?;
     let currency = &context.options().currency;
     ok(&ListDto {
-        items: page
-            .items
-            .iter()
-            .map(|order| OrderDto::new(order, currency))
-            .collect(),
+        items: page.items.iter().map(|order| OrderDto::new(order, currency)).collect(),
         next_cursor: page.next.map(cursor::of_orders),
     })
 }
@@ -182,16 +165,11 @@ fn read_filter(
         key: query.take("idempotency_key", |text| {
             IdempotencyKey::parse(text.as_bytes()).map_err(|error| error.to_string())
         }),
-        reference: query.take("reference", |text| {
-            ShortText::parse(text).map_err(|error| error.to_string())
-        }),
+        reference: query
+            .take("reference", |text| ShortText::parse(text).map_err(|error| error.to_string())),
     };
     query.take("status", |text| {
-        if text == "confirmed" {
-            Ok(())
-        } else {
-            Err("must be confirmed".to_owned())
-        }
+        if text == "confirmed" { Ok(()) } else { Err("must be confirmed".to_owned()) }
     });
     let limit = query.limit();
     let from = query.take("cursor", cursor::to_orders);
@@ -204,10 +182,7 @@ fn read_filter(
         None => false,
     };
     if wrong_list {
-        query.fault(
-            "cursor",
-            "must be a next_cursor of this list, with the same filters",
-        );
+        query.fault("cursor", "must be a next_cursor of this list, with the same filters");
     }
     query.finish()?;
     if filter.user_id.is_some_and(|user| !caller.may_act_for(user)) {

@@ -143,10 +143,8 @@ impl Problem {
 
     /// A request with faulty members: each with what is accepted.
     pub(super) fn invalid(errors: &[FieldError]) -> Problem {
-        let detail: Vec<String> = errors
-            .iter()
-            .map(|error| format!("{}: {}", error.field, error.message))
-            .collect();
+        let detail: Vec<String> =
+            errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
         let errors = errors
             .iter()
             .map(|error| json!({ "field": error.field, "message": error.message }))
@@ -168,15 +166,13 @@ impl Problem {
 
     /// Lists the methods of the path.
     pub(super) fn allow(mut self, methods: &'static str) -> Problem {
-        self.headers
-            .push((ALLOW, HeaderValue::from_static(methods)));
+        self.headers.push((ALLOW, HeaderValue::from_static(methods)));
         self
     }
 
     /// Ends the connection behind this answer.
     pub(super) fn close(mut self) -> Problem {
-        self.headers
-            .push((CONNECTION, HeaderValue::from_static("close")));
+        self.headers.push((CONNECTION, HeaderValue::from_static("close")));
         self
     }
 
@@ -191,10 +187,7 @@ impl Problem {
         *response.status_mut() =
             StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }

@@ -22,21 +22,14 @@ const LIMIT_DEFAULT: u32 = 50;
 impl Query {
     /// Splits a query string (`application/x-www-form-urlencoded`, as in URLs).
     pub(super) fn parse(query: Option<&str>) -> Query {
-        let pairs = query
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty());
+        let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let parameters = pairs
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 (decode(name), decode(value))
             })
             .collect();
-        Query {
-            parameters,
-            accepted: Vec::new(),
-            errors: Vec::new(),
-        }
+        Query { parameters, accepted: Vec::new(), errors: Vec::new() }
     }
 
     /// Takes a parameter and reads it with `read`.
@@ -46,18 +39,11 @@ impl Query {
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         self.accepted.push(name);
-        let mut own = self
-            .parameters
-            .iter()
-            .filter(|(parameter, _)| parameter == name);
+        let mut own = self.parameters.iter().filter(|(parameter, _)| parameter == name);
         let first = own.next()?.1.clone();
         let repeated = own.next().is_some();
         self.parameters.retain(|(parameter, _)| parameter != name);
-        let value = if repeated {
-            Err("is there more than once".to_owned())
-        } else {
-            read(&first)
-        };
+        let value = if repeated { Err("is there more than once".to_owned()) } else { read(&first) };
         value.map_err(|message| self.fault(name, message)).ok()
     }
 
@@ -65,10 +51,7 @@ impl Query {
     pub(super) fn limit(&mut self) -> u32 {
         let limit = self.take("limit", |text| {
             let whole = text.bytes().all(|byte| byte.is_ascii_digit());
-            let number = text
-                .parse()
-                .ok()
-                .filter(|limit| whole && (1..=LIMIT_MAX).contains(limit));
+            let number = text.parse().ok().filter(|limit| whole && (1..=LIMIT_MAX).contains(limit));
             number.ok_or_else(|| format!("must be an integer from 1 to {LIMIT_MAX}"))
         });
         limit.unwrap_or(LIMIT_DEFAULT)
@@ -76,10 +59,7 @@ impl Query {
 
     /// Notes a fault.
     pub(super) fn fault(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.errors.push(FieldError {
-            field: field.into(),
-            message: message.into(),
-        });
+        self.errors.push(FieldError { field: field.into(), message: message.into() });
     }
 
     /// Ends the reading: what was not taken is refused by name.
@@ -89,26 +69,16 @@ impl Query {
     pub(super) fn finish(mut self) -> Result<(), Problem> {
         let accepted = self.accepted.join(", ");
         for (name, _) in std::mem::take(&mut self.parameters) {
-            let shown: String = name
-                .chars()
-                .take(80)
-                .flat_map(char::escape_default)
-                .collect();
+            let shown: String = name.chars().take(80).flat_map(char::escape_default).collect();
             self.fault(shown, format!("is not known here; accepted are {accepted}"));
         }
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::invalid(&self.errors))
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&self.errors)) }
     }
 }
 
 fn decode(text: &str) -> String {
     let spaced = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&spaced)
-        .decode_utf8_lossy()
-        .into_owned()
+    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 /// An id in a query.
@@ -150,17 +120,12 @@ pub(super) mod cursor {
 
     /// Reads a position by time of making.
     pub(in super::super) fn to_since(text: &str) -> Result<Since, String> {
-        let (micros, id) = text
-            .strip_prefix('t')
-            .and_then(|rest| rest.split_once('-'))
-            .ok_or(NOT_A_CURSOR)?;
+        let (micros, id) =
+            text.strip_prefix('t').and_then(|rest| rest.split_once('-')).ok_or(NOT_A_CURSOR)?;
         let micros: i64 = micros.parse().map_err(|_| NOT_A_CURSOR)?;
         let in_range = (0..=253_402_300_799_999_999).contains(&micros);
         let created_at = Instant::from_timestamp_micros(micros).filter(|_| in_range);
-        Ok(Since {
-            created_at: created_at.ok_or(NOT_A_CURSOR)?,
-            id: simple(id)?,
-        })
+        Ok(Since { created_at: created_at.ok_or(NOT_A_CURSOR)?, id: simple(id)? })
     }
 
     /// Writes a position among entries.
@@ -175,19 +140,12 @@ pub(super) mod cursor {
 
     fn number(text: &str, letter: char) -> Result<i64, String> {
         let digits = text.strip_prefix(letter).ok_or(NOT_A_CURSOR)?;
-        digits
-            .parse()
-            .ok()
-            .filter(|n| *n >= 1)
-            .ok_or_else(|| NOT_A_CURSOR.to_owned())
+        digits.parse().ok().filter(|n| *n >= 1).ok_or_else(|| NOT_A_CURSOR.to_owned())
     }
 
     fn simple(text: &str) -> Result<Uuid, String> {
         let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        Uuid::try_parse(text)
-            .ok()
-            .filter(|_| hex)
-            .ok_or_else(|| NOT_A_CURSOR.to_owned())
+        Uuid::try_parse(text).ok().filter(|_| hex).ok_or_else(|| NOT_A_CURSOR.to_owned())
     }
 }
 
@@ -204,10 +162,7 @@ mod tests {
         assert_eq!(query.errors.len(), 1);
         assert!(query.finish().is_err());
         let mut query = Query::parse(Some("reference=a%20b+c"));
-        assert_eq!(
-            query.take("reference", |text| Ok(text.to_owned())).unwrap(),
-            "a b c"
-        );
+        assert_eq!(query.take("reference", |text| Ok(text.to_owned())).unwrap(), "a b c");
         assert!(query.finish().is_ok());
         for wrong in ["0", "201", "-1", "+5", "x", ""] {
             let mut query = Query::parse(Some(&format!("limit={wrong}")));

@@ -78,11 +78,7 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     let (sale, settled) = settle(outcome, Operation::CreateSale)?.split();
     let location = format!("/api/sales/{}", sale.id);
     let currency = &context.options().currency;
-    created(
-        &settled,
-        &location,
-        &SaleDto::new(&sale, sale.created_at, currency),
-    )
+    created(&settled, &location, &SaleDto::new(&sale, sale.created_at, currency))
 }
 
 fn read_sale(mut body: Fields, key: Option<IdempotencyKey>) -> Result<CreateSale, Problem> {
@@ -120,11 +116,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, id: &str) -> Ha
     context.require_ready()?;
     let absent = || Problem::new(problem::SALE_NOT_FOUND, "No sale has this id.");
     let id = Id::parse(&query::segment(id)).ok_or_else(absent)?;
-    let view = context
-        .reads()
-        .find_sale(id)
-        .await
-        .map_err(|error| unread(&error))?;
+    let view = context.reads().find_sale(id).await.map_err(|error| unread(&error))?;
     let SaleView { sale, read_at } = view.ok_or_else(absent)?;
     ok(&SaleDto::new(&sale, read_at, &context.options().currency))
 }
@@ -139,17 +131,12 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let limit = query.limit();
     let from = query.take("cursor", cursor::to_since);
     query.finish()?;
-    let page = context
-        .reads()
-        .list_sales(status, from, limit)
-        .await
-        .map_err(|error| unread(&error))?;
+    let page =
+        context.reads().list_sales(status, from, limit).await.map_err(|error| unread(&error))?;
     let currency = &context.options().currency;
     let items = page.items.iter();
     ok(&ListDto {
-        items: items
-            .map(|view| SaleDto::new(&view.sale, view.read_at, currency))
-            .collect(),
+        items: items.map(|view| SaleDto::new(&view.sale, view.read_at, currency)).collect(),
         next_cursor: page.next.map(cursor::of_since),
     })
 }

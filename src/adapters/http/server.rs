@@ -96,13 +96,7 @@ impl Server {
         options: ServerOptions,
     ) -> Server {
         let trusted = Arc::new(TrustedProxies(Vec::new()));
-        Server {
-            listener,
-            routes: operator_routes(context),
-            cors: None,
-            trusted,
-            options,
-        }
+        Server { listener, routes: operator_routes(context), cors: None, trusted, options }
     }
 
     /// Serves until `stop`, then lets open connections finish under the deadline. The number of
@@ -219,13 +213,7 @@ fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT])
-        .allow_headers([
-            AUTHORIZATION,
-            CONTENT_TYPE,
-            IDEMPOTENCY_KEY,
-            X_REQUEST_ID,
-            TRACEPARENT,
-        ])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY, X_REQUEST_ID, TRACEPARENT])
         .expose_headers([IDEMPOTENT_REPLAYED, LOCATION, RETRY_AFTER, X_REQUEST_ID])
         .max_age(Duration::from_secs(600))
 }

@@ -31,9 +31,6 @@ fn asset(name: &str) -> Handled {
     match name {
         "app.js" => Ok(file("text/javascript; charset=utf-8", SCRIPT)),
         "style.css" => Ok(file("text/css; charset=utf-8", STYLE)),
-        _ => Err(Problem::new(
-            problem::ROUTE_NOT_FOUND,
-            "There is no such file.",
-        )),
+        _ => Err(Problem::new(problem::ROUTE_NOT_FOUND, "There is no such file.")),
     }
 }

@@ -82,10 +82,7 @@ pub(super) fn user_in_path(text: &str) -> Result<UserId, Problem> {
 
 /// There is no such user.
 pub(super) fn absent() -> Problem {
-    Problem::new(
-        problem::USER_NOT_FOUND,
-        "No user has this id. Nothing was executed.",
-    )
+    Problem::new(problem::USER_NOT_FOUND, "No user has this id. Nothing was executed.")
 }
 
 async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
@@ -107,19 +104,9 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
             return Err(key_missing());
         }
     }
-    let request = CreateUser {
-        user_id: new_id(),
-        external_id,
-        name,
-        opening_balance,
-        key,
-    };
+    let request = CreateUser { user_id: new_id(), external_id, name, opening_balance, key };
     let (user, settled) = execute(context, request).await?.split();
-    created(
-        &settled,
-        &format!("/api/users/{}", user.id),
-        &UserDto::new(&user),
-    )
+    created(&settled, &format!("/api/users/{}", user.id), &UserDto::new(&user))
 }
 
 async fn handle_put<S: Store, R: Reads, B: bytes::Buf, E>(
@@ -134,13 +121,7 @@ async fn handle_put<S: Store, R: Reads, B: bytes::Buf, E>(
     let name = body.optional("name", fields::text);
     let external_id = body.optional("external_id", fields::text);
     body.finish()?;
-    let request = CreateUser {
-        user_id,
-        external_id,
-        name,
-        opening_balance: None,
-        key: None,
-    };
+    let request = CreateUser { user_id, external_id, name, opening_balance: None, key: None };
     match execute(context, request).await? {
         Settled::Made(user) => {
             let location = format!("/api/users/{}", user.id);
@@ -164,11 +145,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
     require_service(authenticate(context, head)?)?;
     context.require_ready()?;
     let id = user_in_path(id)?;
-    let user = context
-        .reads()
-        .find_user(id)
-        .await
-        .map_err(|error| unread(&error))?;
+    let user = context.reads().find_user(id).await.map_err(|error| unread(&error))?;
     ok(&UserDto::new(&user.ok_or_else(absent)?))
 }
 
@@ -176,9 +153,8 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     require_service(authenticate(context, head)?)?;
     context.require_ready()?;
     let mut query = Query::parse(head.query.as_deref());
-    let external_id = query.take("external_id", |text| {
-        ShortText::parse(text).map_err(|error| error.to_string())
-    });
+    let external_id =
+        query.take("external_id", |text| ShortText::parse(text).map_err(|error| error.to_string()));
     let limit = query.limit();
     let from = query.take("cursor", cursor::to_since);
     query.finish()?;

@@ -60,23 +60,16 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
                 instant(*now)
             ),
         ),
-        Refusal::SaleNotFound => Problem::new(
-            problem::SALE_NOT_FOUND,
-            "No sale has this id. No money was taken.",
-        ),
-        Refusal::SaleNotOpen {
-            starts_at,
-            ends_at,
-            now,
-        } => {
+        Refusal::SaleNotFound => {
+            Problem::new(problem::SALE_NOT_FOUND, "No sale has this id. No money was taken.")
+        }
+        Refusal::SaleNotOpen { starts_at, ends_at, now } => {
             let window = match ends_at {
                 Some(end) => format!("from {} to {}", instant(*starts_at), instant(*end)),
                 None => format!("from {}", instant(*starts_at)),
             };
-            let detail = format!(
-                "The sale is open {window}; it is {}. No money was taken.",
-                instant(*now)
-            );
+            let detail =
+                format!("The sale is open {window}; it is {}. No money was taken.", instant(*now));
             let problem =
                 Problem::new(problem::SALE_NOT_OPEN, detail).with("starts_at", instant(*starts_at));
             match ends_at {
@@ -97,10 +90,9 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
             format!("{stock} left, fewer than asked for. No money was taken."),
         )
         .with("stock", *stock),
-        Refusal::UserNotFound => Problem::new(
-            problem::USER_NOT_FOUND,
-            "No user has this id. No money was taken.",
-        ),
+        Refusal::UserNotFound => {
+            Problem::new(problem::USER_NOT_FOUND, "No user has this id. No money was taken.")
+        }
         Refusal::InsufficientBalance { balance, total } => Problem::new(
             problem::INSUFFICIENT_BALANCE,
             format!("The order costs {total}, the wallet holds {balance}. No money was taken."),
@@ -170,9 +162,7 @@ pub(super) fn unread(error: &StoreError) -> Problem {
     match error {
         StoreError::Unavailable(_) | StoreError::Lost(_) => failed(&Fault::Unavailable),
         StoreError::Busy | StoreError::LockTimeout { .. } | StoreError::Retry { .. } => {
-            failed(&Fault::Overloaded {
-                retry_after_seconds: 1,
-            })
+            failed(&Fault::Overloaded { retry_after_seconds: 1 })
         }
         error => {
             tracing::error!(%error, "a read failed");

@@ -66,15 +66,8 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
     let user = user_in_path(id)?;
     require_own(caller, user)?;
     context.require_ready()?;
-    let wallet = context
-        .reads()
-        .find_wallet(user)
-        .await
-        .map_err(|error| unread(&error))?;
-    ok(&WalletDto::new(
-        &wallet.ok_or_else(absent)?,
-        &context.options().currency,
-    ))
+    let wallet = context.reads().find_wallet(user).await.map_err(|error| unread(&error))?;
+    ok(&WalletDto::new(&wallet.ok_or_else(absent)?, &context.options().currency))
 }
 
 async fn handle_entries<S: Store, R: Reads>(
@@ -117,13 +110,7 @@ async fn handle_deposit<S: Store, R: Reads, B: bytes::Buf, E>(
     body.finish()?;
     let amount = amount.ok_or_else(incomplete)?;
     context.require_ready()?;
-    let request = Deposit {
-        entry_id: new_id(),
-        user_id,
-        amount,
-        reference,
-        key,
-    };
+    let request = Deposit { entry_id: new_id(), user_id, amount, reference, key };
     let (store, time_limit) = (context.store().clone(), context.options().request_timeout);
     let work = async move { deposit(&store, time_limit, request).await };
     let outcome = context.in_task(work).await?;

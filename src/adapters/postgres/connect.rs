@@ -27,10 +27,7 @@ pub struct SessionLimits {
 impl SessionLimits {
     /// Limits that nest under `lock_timeout`.
     pub fn under(lock_timeout: Duration) -> SessionLimits {
-        SessionLimits {
-            lock_timeout,
-            statement_timeout: lock_timeout * 2,
-        }
+        SessionLimits { lock_timeout, statement_timeout: lock_timeout * 2 }
     }
 
     fn idle_in_transaction(&self) -> Duration {
@@ -57,10 +54,7 @@ pub fn with_limits(options: PgConnectOptions, limits: SessionLimits) -> PgConnec
         .options([
             ("lock_timeout", milliseconds(limits.lock_timeout)),
             ("statement_timeout", milliseconds(limits.statement_timeout)),
-            (
-                "idle_in_transaction_session_timeout",
-                milliseconds(limits.idle_in_transaction()),
-            ),
+            ("idle_in_transaction_session_timeout", milliseconds(limits.idle_in_transaction())),
         ])
         .disable_statement_logging()
 }
@@ -117,16 +111,8 @@ pub async fn objection_to(connection: &mut PgConnection) -> Result<Option<String
             .then(|| format!("{name} is off: an acknowledged order could be lost; set {name} = on"))
     };
     Ok((row.version < SERVER_VERSION_MIN)
-        .then(|| {
-            format!(
-                "PostgreSQL {} is too old: 14 or newer is needed",
-                row.version_text
-            )
-        })
-        .or_else(|| {
-            row.standby
-                .then(|| "this server is a standby and cannot write".to_owned())
-        })
+        .then(|| format!("PostgreSQL {} is too old: 14 or newer is needed", row.version_text))
+        .or_else(|| row.standby.then(|| "this server is a standby and cannot write".to_owned()))
         .or_else(|| off("fsync", &row.fsync))
         .or_else(|| off("full_page_writes", &row.full_page_writes))
         .or_else(|| off("synchronous_commit", &row.synchronous_commit)))

@@ -38,9 +38,7 @@ fn by_sqlstate(sqlstate: String, constraint: Option<String>, message: &str) -> S
     match sqlstate.as_str() {
         SERIALIZATION_FAILURE | DEADLOCK_DETECTED => StoreError::Retry { sqlstate },
         LOCK_NOT_AVAILABLE | QUERY_CANCELED => StoreError::LockTimeout { sqlstate },
-        UNIQUE_VIOLATION => StoreError::Duplicate {
-            constraint: constraint.unwrap_or_default(),
-        },
+        UNIQUE_VIOLATION => StoreError::Duplicate { constraint: constraint.unwrap_or_default() },
         IN_FAILED_TRANSACTION | IDLE_IN_TRANSACTION_TIMEOUT => StoreError::Lost(text()),
         READ_ONLY_TRANSACTION | TOO_MANY_CONNECTIONS => StoreError::Unavailable(text()),
         code if code.starts_with("08") || code.starts_with("57P") => StoreError::Lost(text()),
@@ -65,9 +63,7 @@ pub(super) fn expect_rows(what: &str, expected: usize, found: i64) -> Result<(),
     if i64::try_from(expected) == Ok(found) {
         return Ok(());
     }
-    Err(StoreError::Invariant(format!(
-        "{what}: meant to touch {expected} rows, touched {found}"
-    )))
+    Err(StoreError::Invariant(format!("{what}: meant to touch {expected} rows, touched {found}")))
 }
 
 /// A stored value that the domain does not know.

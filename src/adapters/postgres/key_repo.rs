@@ -18,14 +18,9 @@ pub(super) async fn claim(
 ) -> Result<HashSet<Uuid>, StoreError> {
     let keys: Vec<&str> = claims.iter().map(|claim| claim.key.key.as_str()).collect();
     let users: Vec<Uuid> = claims.iter().map(|claim| claim.key.scope).collect();
-    let operations: Vec<&str> = claims
-        .iter()
-        .map(|claim| claim.key.operation.name())
-        .collect();
-    let fingerprints: Vec<&[u8]> = claims
-        .iter()
-        .map(|claim| claim.fingerprint.as_bytes())
-        .collect();
+    let operations: Vec<&str> = claims.iter().map(|claim| claim.key.operation.name()).collect();
+    let fingerprints: Vec<&[u8]> =
+        claims.iter().map(|claim| claim.fingerprint.as_bytes()).collect();
     let resources: Vec<Uuid> = claims.iter().map(|claim| claim.resource_id).collect();
     let ours = sqlx::query_scalar!(
         "INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
@@ -62,10 +57,7 @@ pub(super) async fn earlier(
     found
         .map(|row| {
             let fingerprint = fingerprint(&row.fingerprint)?;
-            Ok(Earlier {
-                fingerprint,
-                resource_id: row.resource_id,
-            })
+            Ok(Earlier { fingerprint, resource_id: row.resource_id })
         })
         .transpose()
 }
@@ -132,11 +124,7 @@ pub(super) async fn release(
     .execute(connection)
     .await
     .map_err(store_error)?;
-    expect_rows(
-        "release of keys",
-        keys.len(),
-        done.rows_affected().cast_signed(),
-    )
+    expect_rows("release of keys", keys.len(), done.rows_affected().cast_signed())
 }
 
 fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, StoreError> {

@@ -5,6 +5,7 @@ pub mod connect;
 pub mod embedded;
 mod error;
 mod key_repo;
+mod order_lists;
 mod order_repo;
 pub mod reads;
 mod sale_repo;

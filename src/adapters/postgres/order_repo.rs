@@ -89,15 +89,11 @@ impl Columns {
             columns.ids.push(order.id.uuid());
             columns.users.push(order.user_id.uuid());
             columns.sequences.push(order.sequence);
-            columns
-                .quantities
-                .push(order.quantity.units().cast_signed());
+            columns.quantities.push(order.quantity.units().cast_signed());
             columns.totals.push(order.total.decimal());
             columns.debits.push(-entry.amount.decimal());
             columns.balances_after.push(order.balance_after.decimal());
-            columns
-                .references
-                .push(order.reference.as_ref().map(ToString::to_string));
+            columns.references.push(order.reference.as_ref().map(ToString::to_string));
             columns.created.push(order.created_at);
             columns.entry_ids.push(entry.id.uuid());
             columns.entry_numbers.push(entry.number);

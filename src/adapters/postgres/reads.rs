@@ -4,10 +4,13 @@
 //! that remain are applied on the way.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
 use super::error::store_error;
+use super::order_lists::{
+    orders_by_reference, orders_of_all, orders_of_key, orders_of_sale, orders_of_user,
+};
 use super::order_repo::OrderRecord;
 use super::sale_repo::{self, SaleRecord};
 use super::store::Gate;
@@ -15,8 +18,7 @@ use super::user_repo::{self, UserRecord};
 use super::verify_repo;
 use super::wallet_repo::EntryRecord;
 use crate::domain::books::Audit;
-use crate::domain::id::{Id, OrderId, SaleId, UserId};
-use crate::domain::key::Operation;
+use crate::domain::id::{OrderId, SaleId, UserId};
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::order::Order;
 use crate::domain::sale::{Sale, SaleStatus};
@@ -48,10 +50,7 @@ impl PgReads {
     async fn session(&self) -> Result<Session, StoreError> {
         let slot = self.gate.enter().await?;
         let connection = self.pool.acquire().await.map_err(store_error)?;
-        Ok(Session {
-            connection,
-            _slot: slot,
-        })
+        Ok(Session { connection, _slot: slot })
     }
 }
 
@@ -186,15 +185,8 @@ impl Reads for PgReads {
         found
             .map(|row| {
                 let balance = super::order_repo::money(row.balance)?;
-                let wallet = Wallet {
-                    user_id: user,
-                    balance,
-                    entry_count: row.entry_count,
-                };
-                Ok(WalletView {
-                    wallet,
-                    updated_at: row.updated_at,
-                })
+                let wallet = Wallet { user_id: user, balance, entry_count: row.entry_count };
+                Ok(WalletView { wallet, updated_at: row.updated_at })
             })
             .transpose()
     }
@@ -222,9 +214,7 @@ impl Reads for PgReads {
         if records.is_empty() && user_repo::find(connection, user).await?.is_none() {
             return Ok(None);
         }
-        Ok(Some(page(all(records)?, limit, |entry: &LedgerEntry| {
-            entry.number
-        })))
+        Ok(Some(page(all(records)?, limit, |entry: &LedgerEntry| entry.number)))
     }
 
     async fn find_sale(&self, id: SaleId) -> Result<Option<SaleView>, StoreError> {
@@ -270,15 +260,8 @@ impl Reads for PgReads {
             created_at: sale.created_at,
             id: sale.id.uuid(),
         });
-        let items = sales
-            .items
-            .into_iter()
-            .map(|sale| SaleView { sale, read_at })
-            .collect();
-        Ok(Page {
-            items,
-            next: sales.next,
-        })
+        let items = sales.items.into_iter().map(|sale| SaleView { sale, read_at }).collect();
+        Ok(Page { items, next: sales.next })
     }
 
     async fn audit(&self) -> Result<Audit, StoreError> {
@@ -298,122 +281,6 @@ impl Reads for PgReads {
 
 /// Where a list by time of making begins; before anything when no position is given.
 fn position(from: Option<Since>) -> (DateTime<Utc>, Uuid) {
-    let newest = || {
-        (
-            DateTime::from_timestamp(32_503_680_000, 0).unwrap_or_default(),
-            Uuid::max(),
-        )
-    };
+    let newest = || (DateTime::from_timestamp(32_503_680_000, 0).unwrap_or_default(), Uuid::max());
     from.map_or_else(newest, |since| (since.created_at, since.id))
-}
-
-async fn orders_of_key(
-    connection: &mut PgConnection,
-    filter: &OrderFilter,
-) -> Result<Vec<OrderRecord>, StoreError> {
-    sqlx::query_as!(
-        OrderRecord,
-        "SELECT o.id, o.user_id, o.sale_id, o.sequence, o.quantity, o.unit_price, o.total,
-                o.balance_after, o.reference, o.created_at
-         FROM idempotency_keys k JOIN orders o ON o.id = k.resource_id
-         WHERE k.key = $1 AND k.user_id = $2 AND k.operation = $3
-           AND ($4::uuid IS NULL OR o.sale_id = $4)
-           AND ($5::text IS NULL OR o.reference = $5)",
-        filter.key.as_ref().map(|key| key.as_str()),
-        filter.user_id.as_ref().map(Id::uuid),
-        Operation::PlaceOrder.name(),
-        filter.sale_id.as_ref().map(Id::uuid),
-        filter.reference.as_ref().map(ShortText::as_str),
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)
-}
-
-async fn orders_of_sale(
-    connection: &mut PgConnection,
-    filter: &OrderFilter,
-    before: i64,
-    rows: i64,
-) -> Result<Vec<OrderRecord>, StoreError> {
-    sqlx::query_as!(
-        OrderRecord,
-        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
-                reference, created_at
-         FROM orders WHERE sale_id = $1 AND sequence < $2
-         ORDER BY sequence DESC LIMIT $3",
-        filter.sale_id.as_ref().map(Id::uuid),
-        before,
-        rows,
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)
-}
-
-async fn orders_of_user(
-    connection: &mut PgConnection,
-    filter: &OrderFilter,
-    before: Option<Uuid>,
-    rows: i64,
-) -> Result<Vec<OrderRecord>, StoreError> {
-    sqlx::query_as!(
-        OrderRecord,
-        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
-                reference, created_at
-         FROM orders WHERE user_id = $1 AND id < $2
-           AND ($3::uuid IS NULL OR sale_id = $3)
-           AND ($4::text IS NULL OR reference = $4)
-         ORDER BY id DESC LIMIT $5",
-        filter.user_id.as_ref().map(Id::uuid),
-        before.unwrap_or(Uuid::max()),
-        filter.sale_id.as_ref().map(Id::uuid),
-        filter.reference.as_ref().map(ShortText::as_str),
-        rows,
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)
-}
-
-async fn orders_by_reference(
-    connection: &mut PgConnection,
-    filter: &OrderFilter,
-    before: Option<Uuid>,
-    rows: i64,
-) -> Result<Vec<OrderRecord>, StoreError> {
-    sqlx::query_as!(
-        OrderRecord,
-        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
-                reference, created_at
-         FROM orders WHERE reference = $1 AND id < $2
-           AND ($3::uuid IS NULL OR sale_id = $3)
-         ORDER BY id DESC LIMIT $4",
-        filter.reference.as_ref().map(ShortText::as_str),
-        before.unwrap_or(Uuid::max()),
-        filter.sale_id.as_ref().map(Id::uuid),
-        rows,
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)
-}
-
-async fn orders_of_all(
-    connection: &mut PgConnection,
-    before: Option<Uuid>,
-    rows: i64,
-) -> Result<Vec<OrderRecord>, StoreError> {
-    sqlx::query_as!(
-        OrderRecord,
-        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
-                reference, created_at
-         FROM orders WHERE id < $1
-         ORDER BY id DESC LIMIT $2",
-        before.unwrap_or(Uuid::max()),
-        rows,
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)
 }

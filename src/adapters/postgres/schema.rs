@@ -49,11 +49,7 @@ pub enum SchemaError {
 
 /// The newest version in this binary.
 pub fn version_expected() -> i64 {
-    MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0)
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// The newest version in the database; 0 when it was never migrated.
@@ -85,25 +81,15 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
     let expected = version_expected();
     if found > expected {
         let advice = "start the newer binary";
-        return Err(SchemaError::Version {
-            found,
-            expected,
-            advice,
-        });
+        return Err(SchemaError::Version { found, expected, advice });
     }
     // A migration may take longer than an order may.
-    sqlx::query("SET statement_timeout = 0")
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("SET lock_timeout = 0")
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
+    sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
     MIGRATIONS.run(&mut *connection).await?;
     // The session's limits were lifted: it does not go back to the pool.
     connection.detach().close().await?;
-    let fresh = MIGRATIONS
-        .iter()
-        .filter(|migration| migration.version > found);
+    let fresh = MIGRATIONS.iter().filter(|migration| migration.version > found);
     Ok(fresh
         .map(|migration| Applied {
             version: migration.version,
@@ -120,19 +106,12 @@ pub async fn check_version(pool: &PgPool) -> Result<(), SchemaError> {
     let mut connection = pool.acquire().await?;
     let found = version_found(&mut connection).await?;
     let expected = version_expected();
-    let advice = if found < expected {
-        "run `flashdeal migrate`"
-    } else {
-        "start the newer binary"
-    };
+    let advice =
+        if found < expected { "run `flashdeal migrate`" } else { "start the newer binary" };
     if found == expected {
         return Ok(());
     }
-    Err(SchemaError::Version {
-        found,
-        expected,
-        advice,
-    })
+    Err(SchemaError::Version { found, expected, advice })
 }
 
 /// Settles the installation's currency at the first start and holds every later one to it.
@@ -155,10 +134,7 @@ pub async fn settle_currency(pool: &PgPool, configured: &str) -> Result<(), Sche
     if found == configured {
         return Ok(());
     }
-    Err(SchemaError::Currency {
-        found,
-        configured: configured.to_owned(),
-    })
+    Err(SchemaError::Currency { found, configured: configured.to_owned() })
 }
 
 /// Whether there is nobody and nothing in the database yet.

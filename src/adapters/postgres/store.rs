@@ -38,10 +38,7 @@ pub struct Gate {
 impl Gate {
     /// Lets `slots` callers in at a time; the others wait at most `wait_max`.
     pub fn new(slots: usize, wait_max: Duration) -> Gate {
-        Gate {
-            slots: Arc::new(Semaphore::new(slots)),
-            wait_max,
-        }
+        Gate { slots: Arc::new(Semaphore::new(slots)), wait_max }
     }
 
     /// Waits for a slot.
@@ -68,10 +65,7 @@ impl PgStore {
 
     /// For everyone else.
     pub fn gated(pool: PgPool, gate: Gate) -> PgStore {
-        PgStore {
-            pool,
-            gate: Some(gate),
-        }
+        PgStore { pool, gate: Some(gate) }
     }
 }
 
@@ -94,11 +88,7 @@ impl Store for PgStore {
         let began = Instant::now();
         let mut sessions_left = self.pool.options().get_max_connections() + 1;
         let inner = loop {
-            match self
-                .pool
-                .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED")
-                .await
-            {
+            match self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await {
                 Ok(transaction) => break transaction,
                 Err(error) => match store_error(error) {
                     StoreError::Lost(_) if sessions_left > 0 => sessions_left -= 1,
@@ -119,15 +109,9 @@ impl Store for PgStore {
 
 impl Transaction for PgTransaction {
     async fn claim_keys(&mut self, claims: &[Claim]) -> Result<Vec<bool>, StoreError> {
-        debug_assert!(
-            claims.is_sorted_by(|a, b| a.key < b.key),
-            "keys are claimed ascending"
-        );
+        debug_assert!(claims.is_sorted_by(|a, b| a.key < b.key), "keys are claimed ascending");
         let ours = key_repo::claim(&mut self.inner, claims).await?;
-        Ok(claims
-            .iter()
-            .map(|claim| ours.contains(&claim.resource_id))
-            .collect())
+        Ok(claims.iter().map(|claim| ours.contains(&claim.resource_id)).collect())
     }
 
     async fn earlier(&mut self, key: &KeyRef) -> Result<Option<Earlier>, StoreError> {
@@ -155,14 +139,8 @@ impl Transaction for PgTransaction {
         lock: &SaleLock,
         users: &[UserId],
     ) -> Result<Buyers, StoreError> {
-        debug_assert!(
-            users.is_sorted_by(|a, b| a < b),
-            "wallets are locked ascending"
-        );
-        let limited = lock
-            .sale
-            .as_ref()
-            .is_some_and(|sale| sale.per_user_limit.is_some());
+        debug_assert!(users.is_sorted_by(|a, b| a < b), "wallets are locked ascending");
+        let limited = lock.sale.as_ref().is_some_and(|sale| sale.per_user_limit.is_some());
         wallet_repo::lock_buyers(&mut self.inner, lock.sale_id, limited, users).await
     }
 

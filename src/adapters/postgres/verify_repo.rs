@@ -146,15 +146,12 @@ pub(super) async fn audit(connection: &mut PgConnection) -> Result<Audit, StoreE
             .fetch_all(&mut *snapshot)
             .await
             .map_err(store_error)?;
-        discrepancies.extend(
-            rows.into_iter()
-                .map(|(subject, expected, actual)| Discrepancy {
-                    law: law.name().to_owned(),
-                    subject,
-                    expected,
-                    actual,
-                }),
-        );
+        discrepancies.extend(rows.into_iter().map(|(subject, expected, actual)| Discrepancy {
+            law: law.name().to_owned(),
+            subject,
+            expected,
+            actual,
+        }));
     }
     snapshot.rollback().await.map_err(store_error)?;
     Ok(Audit {

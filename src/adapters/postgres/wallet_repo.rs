@@ -34,9 +34,8 @@ impl TryFrom<EntryRecord> for LedgerEntry {
     type Error = StoreError;
 
     fn try_from(record: EntryRecord) -> Result<LedgerEntry, StoreError> {
-        let kind = record
-            .order_id
-            .map_or(EntryKind::Deposit, |order| EntryKind::Order(Id::new(order)));
+        let kind =
+            record.order_id.map_or(EntryKind::Deposit, |order| EntryKind::Order(Id::new(order)));
         Ok(LedgerEntry {
             id: Id::new(record.id),
             user_id: Id::new(record.user_id),
@@ -89,22 +88,14 @@ pub(super) async fn lock_buyers(
         .map(|row| {
             let user_id = Id::new(row.user_id);
             let wallet = match (row.balance, row.entry_count) {
-                (Some(balance), Some(entry_count)) => Some(Wallet {
-                    user_id,
-                    balance: money(balance)?,
-                    entry_count,
-                }),
+                (Some(balance), Some(entry_count)) => {
+                    Some(Wallet { user_id, balance: money(balance)?, entry_count })
+                }
                 _ => None,
             };
             let units_bought = u32::try_from(row.units_bought)
                 .map_err(|_| unreadable("units bought", row.units_bought))?;
-            Ok((
-                user_id,
-                Buyer {
-                    wallet,
-                    units_bought,
-                },
-            ))
+            Ok((user_id, Buyer { wallet, units_bought }))
         })
         .collect::<Result<HashMap<_, _>, StoreError>>()?;
     Ok(Buyers { now, by_user })
@@ -123,11 +114,8 @@ pub(super) async fn lock(
     .await
     .map_err(store_error)?;
     let Some(row) = locked else { return Ok(None) };
-    let wallet = Wallet {
-        user_id: user,
-        balance: money(row.balance)?,
-        entry_count: row.entry_count,
-    };
+    let wallet =
+        Wallet { user_id: user, balance: money(row.balance)?, entry_count: row.entry_count };
     Ok(Some((wallet, now(connection).await?)))
 }
 

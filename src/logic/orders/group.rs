@@ -46,17 +46,10 @@ impl Group {
 
     /// A group. All orders must name `sale_id` and have distinct keys.
     pub fn new(sale_id: SaleId, orders: Vec<PlaceOrder>) -> Group {
-        assert!(
-            orders.iter().all(|order| order.sale_id == sale_id),
-            "one sale to a group"
-        );
+        assert!(orders.iter().all(|order| order.sale_id == sale_id), "one sale to a group");
         let members = orders
             .into_iter()
-            .map(|order| Member {
-                key: order.key_ref(),
-                fingerprint: order.fingerprint(),
-                order,
-            })
+            .map(|order| Member { key: order.key_ref(), fingerprint: order.fingerprint(), order })
             .collect();
         Group { sale_id, members }
     }
@@ -68,46 +61,28 @@ impl Group {
     ) -> Result<Vec<Option<OrderAnswer>>, Trouble> {
         let mut ascending: Vec<usize> = (0..self.members.len()).collect();
         ascending.sort_by(|a, b| self.members[*a].key.cmp(&self.members[*b].key));
-        let claims: Vec<Claim> = ascending
-            .iter()
-            .map(|at| self.members[*at].claim())
-            .collect();
+        let claims: Vec<Claim> = ascending.iter().map(|at| self.members[*at].claim()).collect();
         let began = Instant::now();
-        let claimed = transaction
-            .claim_keys(&claims)
-            .await
-            .map_err(keyed::key_busy)?;
+        let claimed = transaction.claim_keys(&claims).await.map_err(keyed::key_busy)?;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "key").record(began.elapsed());
 
-        let taken: Vec<usize> = ascending
-            .iter()
-            .zip(&claimed)
-            .filter(|(_, ours)| !**ours)
-            .map(|(at, _)| *at)
-            .collect();
+        let taken: Vec<usize> =
+            ascending.iter().zip(&claimed).filter(|(_, ours)| !**ours).map(|(at, _)| *at).collect();
         let mut settled: Vec<Option<OrderAnswer>> = self.members.iter().map(|_| None).collect();
         if taken.is_empty() {
             return Ok(settled);
         }
-        let keys: Vec<KeyRef> = taken
-            .iter()
-            .map(|at| self.members[*at].key.clone())
-            .collect();
+        let keys: Vec<KeyRef> = taken.iter().map(|at| self.members[*at].key.clone()).collect();
         let mut earlier = transaction.earlier_orders(&keys).await?;
         for at in taken {
             let member = &self.members[at];
             let Some((fingerprint, order)) = earlier.remove(&member.key) else {
-                return Err(StoreError::Retry {
-                    sqlstate: "key_vanished".to_owned(),
-                }
-                .into());
+                return Err(StoreError::Retry { sqlstate: "key_vanished".to_owned() }.into());
             };
             settled[at] = Some(if fingerprint == member.fingerprint {
                 Answer::Replayed(order)
             } else {
-                Answer::KeyReused {
-                    resource_id: order.id.uuid(),
-                }
+                Answer::KeyReused { resource_id: order.id.uuid() }
             });
         }
         Ok(settled)
@@ -123,11 +98,7 @@ impl Group {
         let lock = transaction.lock_sale(self.sale_id).await?;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
 
-        let undecided = self
-            .members
-            .iter()
-            .zip(settled)
-            .filter(|(_, answer)| answer.is_none());
+        let undecided = self.members.iter().zip(settled).filter(|(_, answer)| answer.is_none());
         let mut users: Vec<UserId> = undecided.map(|(member, _)| member.order.user_id).collect();
         users.sort_unstable();
         users.dedup();
@@ -217,15 +188,9 @@ impl<T: Transaction> Work<T> for Group {
                 wrote = true;
             }
         }
-        let answers: Vec<OrderAnswer> = settled
-            .into_iter()
-            .map(|answer| answer.expect("every order is settled"))
-            .collect();
-        Ok(if wrote {
-            Ending::Commit(answers)
-        } else {
-            Ending::Rollback(answers)
-        })
+        let answers: Vec<OrderAnswer> =
+            settled.into_iter().map(|answer| answer.expect("every order is settled")).collect();
+        Ok(if wrote { Ending::Commit(answers) } else { Ending::Rollback(answers) })
     }
 }
 

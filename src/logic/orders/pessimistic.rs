@@ -25,11 +25,7 @@ pub struct Pessimistic<S> {
 impl<S: Store> Pessimistic<S> {
     /// `time_limit` bounds the retries of one order, counted from its arrival.
     pub fn new(store: S, admission: Arc<Admission>, time_limit: Duration) -> Self {
-        Pessimistic {
-            store,
-            admission,
-            time_limit,
-        }
+        Pessimistic { store, admission, time_limit }
     }
 }
 
@@ -40,12 +36,7 @@ impl<S: Store> Engine for Pessimistic<S> {
 
     fn place(&self, order: PlaceOrder) -> Deciding {
         let deadline = Instant::now() + self.time_limit;
-        Box::pin(decide(
-            self.store.clone(),
-            Arc::clone(&self.admission),
-            deadline,
-            order,
-        ))
+        Box::pin(decide(self.store.clone(), Arc::clone(&self.admission), deadline, order))
     }
 
     fn waiting(&self) -> usize {

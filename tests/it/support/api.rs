@@ -26,12 +26,7 @@ pub(crate) struct Reply {
 impl Reply {
     fn of(reply: HttpReply) -> Reply {
         let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
-        Reply {
-            status: reply.status,
-            headers: reply.headers,
-            bytes: reply.body,
-            body,
-        }
+        Reply { status: reply.status, headers: reply.headers, bytes: reply.body, body }
     }
 
     /// A header as text.
@@ -60,8 +55,7 @@ impl Reply {
     /// A text member.
     pub(crate) fn text(&self, member: &str) -> String {
         let text = self.body[member].as_str();
-        text.unwrap_or_else(|| panic!("{member} is missing in {self:?}"))
-            .to_owned()
+        text.unwrap_or_else(|| panic!("{member} is missing in {self:?}")).to_owned()
     }
 
     /// Panics unless the status is this.
@@ -72,12 +66,7 @@ impl Reply {
 
     /// Panics unless this is a problem with this status and code, and says this of the key.
     pub(crate) fn refused(self, status: u16, code: &str, charged: &str, retry: &str) -> Reply {
-        let found = (
-            self.status.as_u16(),
-            self.code(),
-            &self.body["charged"],
-            &self.body["retry"],
-        );
+        let found = (self.status.as_u16(), self.code(), &self.body["charged"], &self.body["retry"]);
         let wanted = (status, code.to_owned(), &json!(charged), &json!(retry));
         assert_eq!(found, wanted, "{self:?}");
         self
@@ -100,18 +89,12 @@ pub(crate) fn new_key() -> String {
 impl Api {
     /// A caller without a token.
     pub(crate) fn at(address: SocketAddr) -> Api {
-        Api {
-            address,
-            token: None,
-        }
+        Api { address, token: None }
     }
 
     /// The same service, called with a token.
     pub(crate) fn with_token(&self, token: &str) -> Api {
-        Api {
-            address: self.address,
-            token: Some(token.to_owned()),
-        }
+        Api { address: self.address, token: Some(token.to_owned()) }
     }
 
     /// Where the service is.
@@ -122,12 +105,7 @@ impl Api {
     /// Sends any request on a connection of its own; the answer is judged by the contract.
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Reply, ClientError> {
         let (method, path) = (request.method().clone(), request.uri().to_string());
-        let reply = Reply::of(
-            HttpClient::connect(self.address)
-                .await?
-                .send(request)
-                .await?,
-        );
+        let reply = Reply::of(HttpClient::connect(self.address).await?.send(request).await?);
         contract::check(&method, &path, &reply);
         Ok(reply)
     }
@@ -143,10 +121,7 @@ impl Api {
 
     /// `GET`
     pub(crate) async fn get(&self, path: &str) -> Reply {
-        let request = self
-            .request(Method::GET, path)
-            .body(Bytes::new())
-            .expect("a request");
+        let request = self.request(Method::GET, path).body(Bytes::new()).expect("a request");
         self.send(request).await.expect("an answer")
     }
 
@@ -158,9 +133,7 @@ impl Api {
         key: Option<&str>,
         body: &Value,
     ) -> Result<Reply, ClientError> {
-        let mut builder = self
-            .request(method, path)
-            .header("content-type", "application/json");
+        let mut builder = self.request(method, path).header("content-type", "application/json");
         if let Some(key) = key {
             builder = builder.header("idempotency-key", key);
         }
@@ -170,9 +143,7 @@ impl Api {
 
     /// `POST` with a key.
     pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> Reply {
-        self.try_write(Method::POST, path, Some(key), body)
-            .await
-            .expect("an answer")
+        self.try_write(Method::POST, path, Some(key), body).await.expect("an answer")
     }
 
     /// `POST` with a body as it stands, for what is no JSON.
@@ -181,42 +152,29 @@ impl Api {
             .request(Method::POST, path)
             .header("content-type", "application/json")
             .header("idempotency-key", key);
-        let request = builder
-            .body(Bytes::from(body.to_owned()))
-            .expect("a request");
+        let request = builder.body(Bytes::from(body.to_owned())).expect("a request");
         self.send(request).await.expect("an answer")
     }
 
     /// `PUT`
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Reply {
-        self.try_write(Method::PUT, path, None, body)
-            .await
-            .expect("an answer")
+        self.try_write(Method::PUT, path, None, body).await.expect("an answer")
     }
 
     /// Places an order for one unit.
     pub(crate) async fn buy(&self, key: &str, user: &str, sale: &str) -> Reply {
-        self.post(
-            "/api/orders",
-            key,
-            &json!({ "user_id": user, "sale_id": sale }),
-        )
-        .await
+        self.post("/api/orders", key, &json!({ "user_id": user, "sale_id": sale })).await
     }
 
     /// Makes a user with money (`"0.00"` for none); returns the id.
     pub(crate) async fn user(&self, balance: &str) -> String {
         let body = json!({ "opening_balance": balance });
-        self.post("/api/users", &new_key(), &body)
-            .await
-            .expect(201)
-            .id()
+        self.post("/api/users", &new_key(), &body).await.expect(201).id()
     }
 
     /// Opens a live sale; returns the id.
     pub(crate) async fn sale(&self, price: &str, stock: u32) -> String {
-        self.sale_with(json!({ "unit_price": price, "stock": stock }))
-            .await
+        self.sale_with(json!({ "unit_price": price, "stock": stock })).await
     }
 
     /// Opens a sale with these members; returns the id.
@@ -224,10 +182,7 @@ impl Api {
         if members["name"].is_null() {
             members["name"] = json!("Test item");
         }
-        self.post("/api/sales", &new_key(), &members)
-            .await
-            .expect(201)
-            .id()
+        self.post("/api/sales", &new_key(), &members).await.expect(201).id()
     }
 
     /// Units left.
@@ -238,9 +193,6 @@ impl Api {
 
     /// What a wallet holds.
     pub(crate) async fn balance(&self, user: &str) -> String {
-        self.get(&format!("/api/users/{user}/wallet"))
-            .await
-            .expect(200)
-            .text("balance")
+        self.get(&format!("/api/users/{user}/wallet")).await.expect(200).text("balance")
     }
 }

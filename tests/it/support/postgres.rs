@@ -38,9 +38,7 @@ impl TestDatabase {
         tokio::task::spawn_blocking(|| {
             let shared = SHARED.get_or_init(start);
             // Cloning needs the template for itself.
-            let _turn = CLONING
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _turn = CLONING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             shared.runtime.block_on(clone_template(&shared.url))
         })
         .await
@@ -49,9 +47,7 @@ impl TestDatabase {
 
     /// Connection options for sessions of the test's own.
     pub(crate) fn options(&self) -> PgConnectOptions {
-        parse_url(&self.url)
-            .expect("our own URL")
-            .disable_statement_logging()
+        parse_url(&self.url).expect("our own URL").disable_statement_logging()
     }
 
     /// A session of the test's own.
@@ -80,11 +76,7 @@ fn start() -> Shared {
         }
     };
     runtime.block_on(make_template(&url));
-    Shared {
-        url,
-        runtime,
-        _server: server,
-    }
+    Shared { url, runtime, _server: server }
 }
 
 /// The cluster is kept between runs (a fresh one costs a second); a run beside this one takes the
@@ -118,30 +110,15 @@ async fn make_template(url: &str) {
     .await
     .expect("old databases");
     for name in old {
-        execute(
-            &mut admin,
-            format!("ALTER DATABASE {name} IS_TEMPLATE false"),
-        )
-        .await;
-        execute(
-            &mut admin,
-            format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
-        )
-        .await;
+        execute(&mut admin, format!("ALTER DATABASE {name} IS_TEMPLATE false")).await;
+        execute(&mut admin, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
     }
     execute(&mut admin, format!("CREATE DATABASE {TEMPLATE}")).await;
     let pool = PgPoolOptions::new().max_connections(1);
-    let pool = pool
-        .connect_with(options.database(TEMPLATE))
-        .await
-        .expect("the template");
+    let pool = pool.connect_with(options.database(TEMPLATE)).await.expect("the template");
     schema::migrate(&pool).await.expect("migrations");
     pool.close().await;
-    execute(
-        &mut admin,
-        format!("ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false"),
-    )
-    .await;
+    execute(&mut admin, format!("ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")).await;
     admin.close().await.expect("an orderly end");
 }
 
@@ -150,15 +127,9 @@ async fn clone_template(url: &str) -> TestDatabase {
     let mut admin = options.connect().await.expect("the server");
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}_{}_{number}", prefix(), std::process::id());
-    execute(
-        &mut admin,
-        format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"),
-    )
-    .await;
+    execute(&mut admin, format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;
     admin.close().await.expect("an orderly end");
-    TestDatabase {
-        url: with_database(url, &name),
-    }
+    TestDatabase { url: with_database(url, &name) }
 }
 
 fn prefix() -> &'static str {

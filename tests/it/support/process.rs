@@ -17,11 +17,7 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// A command of the binary with an environment of its own.
 pub(crate) fn flashdeal(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flashdeal"));
-    command
-        .args(arguments)
-        .env_clear()
-        .kill_on_drop(true)
-        .stdin(Stdio::null());
+    command.args(arguments).env_clear().kill_on_drop(true).stdin(Stdio::null());
     for name in ["PATH", "HOME", "LANG", "TMPDIR"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -34,10 +30,7 @@ pub(crate) fn flashdeal(arguments: &[&str], environment: &[(&str, &str)]) -> Com
 /// Runs a command to its end.
 pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let command = flashdeal(arguments, environment).output();
-    tokio::time::timeout(START_MAX, command)
-        .await
-        .expect("an end in time")
-        .expect("a child")
+    tokio::time::timeout(START_MAX, command).await.expect("an end in time").expect("a child")
 }
 
 /// A `serve` that has said where it listens.
@@ -68,9 +61,7 @@ impl ServeProcess {
                 }
             }
         };
-        tokio::time::timeout(START_MAX, read)
-            .await
-            .expect("a start in time");
+        tokio::time::timeout(START_MAX, read).await.expect("a start in time");
         let address = address.unwrap_or_else(|| panic!("no address in {banner:?}"));
         // The rest of the banner is read so that the child never waits for us.
         let rest = async {
@@ -82,11 +73,7 @@ impl ServeProcess {
             }
         };
         rest.await;
-        ServeProcess {
-            child,
-            api: Api::at(address),
-            banner,
-        }
+        ServeProcess { child, api: Api::at(address), banner }
     }
 
     /// Its process id.
@@ -103,11 +90,7 @@ impl ServeProcess {
     /// Waits for its end; the exit code, `None` after a signal.
     pub(crate) async fn exit(mut self) -> Option<i32> {
         let status = tokio::time::timeout(START_MAX, self.child.wait());
-        status
-            .await
-            .expect("an end in time")
-            .expect("a child")
-            .code()
+        status.await.expect("an end in time").expect("a child").code()
     }
 
     /// Ends it as a power cut would.

@@ -60,11 +60,7 @@ impl Service {
         let settings = Settings::read(&raw).unwrap_or_else(|bad| panic!("{bad:?}"));
         flashdeal::app::telemetry::start_logging(&settings.log, settings.log_format);
         let running = serve::start(&settings).await.expect("the service starts");
-        Service {
-            api: Api::at(running.address),
-            database,
-            running,
-        }
+        Service { api: Api::at(running.address), database, running }
     }
 
     /// In mode `jwt`.
@@ -88,15 +84,12 @@ impl Service {
 
     /// A buyer, in mode `jwt`.
     pub(crate) fn buyer(&self, user: &str) -> Api {
-        self.api
-            .with_token(&token(Caller::Buyer(UserId::parse(user).expect("an id"))))
+        self.api.with_token(&token(Caller::Buyer(UserId::parse(user).expect("an id"))))
     }
 
     /// Checks the books, stops the service and hands the database on.
     pub(crate) async fn finish(self) -> TestDatabase {
-        let Service {
-            database, running, ..
-        } = self;
+        let Service { database, running, .. } = self;
         let stopped = tokio::time::timeout(Duration::from_secs(30), running.stop());
         stopped.await.expect("the service stops in time");
         assert_balanced(&database).await;
@@ -114,19 +107,14 @@ pub(crate) async fn assert_balanced(database: &TestDatabase) {
 
 /// A token that is good for an hour.
 pub(crate) fn token(caller: Caller) -> String {
-    let options = TokenOptions {
-        issuer: "flashdeal".into(),
-        audience: "flashdeal".into(),
-    };
+    let options = TokenOptions { issuer: "flashdeal".into(), audience: "flashdeal".into() };
     let expires_at = jsonwebtoken::get_current_timestamp() + 3600;
     sign(&options, SECRET.as_bytes(), caller, expires_at).expect("a token")
 }
 
 /// A directory for a test's files, empty.
 pub(crate) fn scratch(name: &str) -> std::path::PathBuf {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("scratch")
-        .join(name);
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scratch").join(name);
     let _ = std::fs::remove_dir_all(&place);
     std::fs::create_dir_all(&place).expect("a scratch directory");
     place

@@ -45,16 +45,10 @@ impl Account {
         if !geteuid().is_root() {
             return Ok(Self::Own);
         }
-        let owner = fs::symlink_metadata(cluster)
-            .ok()
-            .filter(|found| found.uid() != 0);
+        let owner = fs::symlink_metadata(cluster).ok().filter(|found| found.uid() != 0);
         if let Some(found) = owner {
             let (uid, gid) = (found.uid(), found.gid());
-            return Ok(Self::Lent {
-                name: name_of(uid),
-                uid,
-                gid,
-            });
+            return Ok(Self::Lent { name: name_of(uid), uid, gid });
         }
         CANDIDATES
             .iter()
@@ -96,15 +90,8 @@ impl Account {
             }
         }
         // A locale that is not installed stops the server (on macOS also an unset one).
-        command
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC")
-            .current_dir("/")
-            .process_group(0);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.env("LC_ALL", "C").env("TZ", "UTC").current_dir("/").process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Self::Lent { uid, gid, .. } = self {
             command.uid(*uid).gid(*gid);
         }
@@ -143,16 +130,10 @@ impl Account {
     /// may have opened it; a symbolic link or a stranger's directory is refused.
     pub(super) fn keep_private(&self, directory: &Path) -> io::Result<()> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let handle = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits())
-            .open(directory)?;
+        let handle = OpenOptions::new().read(true).custom_flags(flags.bits()).open(directory)?;
         let found = handle.metadata()?;
         if found.uid() != self.uid() && found.uid() != geteuid().as_raw() {
-            return Err(io::Error::other(format!(
-                "it belongs to {}",
-                name_of(found.uid())
-            )));
+            return Err(io::Error::other(format!("it belongs to {}", name_of(found.uid()))));
         }
         if found.mode() & 0o777 != 0o700 {
             handle.set_permissions(Permissions::from_mode(0o700))?;

@@ -36,10 +36,7 @@ pub(super) async fn claim(place: &Place) -> Result<HomeLock, EmbeddedError> {
         match lock::try_take(place)? {
             Taken::Ours(lock) => return Ok(lock),
             Taken::Theirs(pid) if Instant::now() >= deadline => {
-                return Err(EmbeddedError::InUse {
-                    data_dir: place.home.clone(),
-                    pid,
-                });
+                return Err(EmbeddedError::InUse { data_dir: place.home.clone(), pid });
             }
             Taken::Theirs(_) => sleep(POLL).await,
         }

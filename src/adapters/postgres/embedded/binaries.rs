@@ -44,17 +44,12 @@ impl Version {
     fn parse(answer: &str) -> Option<Self> {
         let text = answer.split_once("(PostgreSQL)")?.1.trim_start();
         let number = |text: &str| {
-            let end = text
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(text.len());
+            let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
             text[..end].parse::<u32>().ok().map(|value| (value, end))
         };
         let (major, end) = number(text)?;
         // A development version has no minor: `19devel`, `19beta1`.
-        let minor = text[end..]
-            .strip_prefix('.')
-            .and_then(number)
-            .map_or(0, |(minor, _)| minor);
+        let minor = text[end..].strip_prefix('.').and_then(number).map_or(0, |(minor, _)| minor);
         Some(Self { major, minor })
     }
 }
@@ -105,12 +100,7 @@ pub(super) async fn find(
 /// The version of the server in this directory, asked as the account that must be able to run it.
 pub(super) async fn ask_version(account: &Account, bin_dir: &Path) -> Option<Version> {
     let mut command = account.command(&bin_dir.join("postgres"));
-    let output = command
-        .arg("--version")
-        .stdout(Stdio::piped())
-        .output()
-        .await
-        .ok()?;
+    let output = command.arg("--version").stdout(Stdio::piped()).output().await.ok()?;
     Version::parse(&String::from_utf8_lossy(&output.stdout))
 }
 
@@ -126,20 +116,15 @@ fn choose(
     };
     let newest_version = newest.version;
     match cluster_major {
-        None if newest_version.major < MAJOR_MIN => Err(EmbeddedError::TooOld {
-            found: newest_version.to_string(),
-        }),
+        None if newest_version.major < MAJOR_MIN => {
+            Err(EmbeddedError::TooOld { found: newest_version.to_string() })
+        }
         None => Ok(newest.clone()),
         Some(major) => {
-            let own = installed
-                .iter()
-                .find(|found| found.version.major == major)
-                .cloned();
+            let own = installed.iter().find(|found| found.version.major == major).cloned();
             own.ok_or_else(|| {
-                let mut versions: Vec<_> = installed
-                    .iter()
-                    .map(|found| found.version.to_string())
-                    .collect();
+                let mut versions: Vec<_> =
+                    installed.iter().map(|found| found.version.to_string()).collect();
                 versions.dedup();
                 EmbeddedError::MajorMissing {
                     cluster: cluster.to_owned(),
@@ -180,12 +165,7 @@ async fn search(place: &Place) -> Vec<PathBuf> {
 /// Where the `pg_config` of `PATH` says that its server's programs are.
 async fn ask_pg_config() -> Option<PathBuf> {
     let mut command = Account::Own.command(Path::new("pg_config"));
-    let output = command
-        .arg("--bindir")
-        .stdout(Stdio::piped())
-        .output()
-        .await
-        .ok()?;
+    let output = command.arg("--bindir").stdout(Stdio::piped()).output().await.ok()?;
     let directory = String::from_utf8(output.stdout).ok()?;
     Some(PathBuf::from(directory.trim())).filter(|directory| directory.is_absolute())
 }
@@ -216,10 +196,7 @@ mod tests {
     #[test]
     fn versions_are_read_from_what_servers_say() {
         let cases = [
-            (
-                "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
-                Some((15, 18)),
-            ),
+            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", Some((15, 18))),
             ("postgres (PostgreSQL) 14.0", Some((14, 0))),
             ("postgres (PostgreSQL) 19devel", Some((19, 0))),
             ("postgres (PostgreSQL) 18beta2", Some((18, 0))),
@@ -236,42 +213,20 @@ mod tests {
 
     #[test]
     fn a_new_cluster_gets_the_newest_server() {
-        let found = choose(
-            installed(&[(14, 9), (17, 2), (17, 10), (9, 6)]),
-            None,
-            Path::new("/c"),
-        );
-        assert_eq!(
-            found.expect("one fits").version,
-            Version {
-                major: 17,
-                minor: 10
-            }
-        );
+        let found = choose(installed(&[(14, 9), (17, 2), (17, 10), (9, 6)]), None, Path::new("/c"));
+        assert_eq!(found.expect("one fits").version, Version { major: 17, minor: 10 });
     }
 
     #[test]
     fn an_existing_cluster_gets_its_own_major_version() {
-        let found = choose(
-            installed(&[(18, 1), (15, 3), (15, 8)]),
-            Some(15),
-            Path::new("/c"),
-        );
-        assert_eq!(
-            found.expect("one fits").version,
-            Version {
-                major: 15,
-                minor: 8
-            }
-        );
+        let found = choose(installed(&[(18, 1), (15, 3), (15, 8)]), Some(15), Path::new("/c"));
+        assert_eq!(found.expect("one fits").version, Version { major: 15, minor: 8 });
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let say = |versions: &[(u32, u32)], major| {
-            choose(installed(versions), major, Path::new("/c"))
-                .expect_err("none fits")
-                .to_string()
+            choose(installed(versions), major, Path::new("/c")).expect_err("none fits").to_string()
         };
         assert!(say(&[], None).contains("apt install postgresql"));
         assert!(say(&[], Some(15)).contains("DATABASE_URL"));

@@ -91,9 +91,7 @@ mod system {
     /// What the process is, seen from this cluster: our command line names it after `-D`.
     pub(in super::super) fn life_of(pid: u32, cluster: &Path) -> Life {
         let line = |column: &str| {
-            let output = Command::new("ps")
-                .args(["-p", &pid.to_string(), "-o", column])
-                .output();
+            let output = Command::new("ps").args(["-p", &pid.to_string(), "-o", column]).output();
             let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
             text.unwrap_or_default().trim().to_owned()
         };
@@ -105,30 +103,21 @@ mod system {
             return Life::Zombie;
         }
         let command = line("command=");
-        let program = command
-            .split_once(" -D ")
-            .map_or("", |(program, _)| program);
+        let program = command.split_once(" -D ").map_or("", |(program, _)| program);
         let name = program.rsplit('/').next().unwrap_or_default();
         let here = command.contains(&format!(" -D {} ", cluster.display()));
-        if here && is_server_name(name) {
-            Life::Server
-        } else {
-            Life::Stranger
-        }
+        if here && is_server_name(name) { Life::Server } else { Life::Stranger }
     }
 
     /// Every process that carries the cluster's name in its title: backends and workers. The
     /// postmaster has none, and is known by its pid file.
     pub(in super::super) fn servers_on(cluster: &Path) -> Vec<u32> {
         let title = format!("postgres: {}: ", super::cluster_name(cluster));
-        let output = Command::new("ps")
-            .args(["-A", "-o", "pid=,command="])
-            .output();
+        let output = Command::new("ps").args(["-A", "-o", "pid=,command="]).output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         let lines = text.unwrap_or_default();
         let pids = lines.lines().filter(|line| line.contains(&title));
-        pids.filter_map(|line| line.split_whitespace().next()?.parse().ok())
-            .collect()
+        pids.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
     }
 }
 

@@ -45,10 +45,7 @@ pub(super) async fn prepare(place: &Place) -> Result<Binaries, EmbeddedError> {
         place.account.give_all(&cluster).map_err(io_error(doing))?;
     }
     let doing = format!("keep {} private", cluster.display());
-    place
-        .account
-        .keep_private(&cluster)
-        .map_err(io_error(doing))?;
+    place.account.keep_private(&cluster).map_err(io_error(doing))?;
     Ok(binaries)
 }
 
@@ -56,14 +53,10 @@ pub(super) async fn prepare(place: &Place) -> Result<Binaries, EmbeddedError> {
 fn major_of(place: &Place) -> Result<Option<u32>, EmbeddedError> {
     let file = place.cluster().join("PG_VERSION");
     match fs::read_to_string(&file) {
-        Ok(text) => text
-            .trim()
-            .parse()
-            .map(Some)
-            .map_err(|_| EmbeddedError::BadDataDir {
-                path: file,
-                reason: "it does not name a PostgreSQL version",
-            }),
+        Ok(text) => text.trim().parse().map(Some).map_err(|_| EmbeddedError::BadDataDir {
+            path: file,
+            reason: "it does not name a PostgreSQL version",
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             match fs::read_dir(place.cluster()).is_ok_and(|mut entries| entries.next().is_some()) {
                 false => Ok(None),
@@ -74,10 +67,9 @@ fn major_of(place: &Place) -> Result<Option<u32>, EmbeddedError> {
             }
         }
         Err(error) => match fs::metadata(place.cluster()) {
-            Ok(found) if found.uid() != place.account.uid() => Err(EmbeddedError::NotOurs {
-                path: place.cluster(),
-                owner: name_of(found.uid()),
-            }),
+            Ok(found) if found.uid() != place.account.uid() => {
+                Err(EmbeddedError::NotOurs { path: place.cluster(), owner: name_of(found.uid()) })
+            }
             Ok(_) | Err(_) => Err(io_error(format!("read {}", file.display()))(error)),
         },
     }
@@ -94,10 +86,7 @@ async fn make(place: &Place, binaries: &Binaries) -> Result<(), EmbeddedError> {
 
 async fn make_in(side: &Path, place: &Place, binaries: &Binaries) -> Result<(), EmbeddedError> {
     let cluster = place.cluster();
-    place
-        .account
-        .private_dir(side)
-        .map_err(io_error(format!("make {}", side.display())))?;
+    place.account.private_dir(side).map_err(io_error(format!("make {}", side.display())))?;
     initdb(place, binaries, side).await?;
     create_database(place, binaries, side).await?;
     let mut sync = place.account.command(&binaries.tool("initdb"));
@@ -105,10 +94,7 @@ async fn make_in(side: &Path, place: &Place, binaries: &Binaries) -> Result<(), 
     run("initdb --sync-only", sync, "").await?;
     fs::rename(side, &cluster)
         .and_then(|()| File::open(&place.home)?.sync_all())
-        .map_err(io_error(format!(
-            "move the new database to {}",
-            cluster.display()
-        )))
+        .map_err(io_error(format!("move the new database to {}", cluster.display())))
 }
 
 async fn initdb(place: &Place, binaries: &Binaries, side: &Path) -> Result<(), EmbeddedError> {
@@ -130,26 +116,14 @@ async fn create_database(
     side: &Path,
 ) -> Result<(), EmbeddedError> {
     let mut command = place.account.command(&binaries.tool("postgres"));
-    command
-        .args(["--single", "-F", "-c", "exit_on_error=on", "-D"])
-        .arg(side)
-        .arg("postgres");
-    run(
-        "postgres --single",
-        command,
-        &format!("CREATE DATABASE {DATABASE}\n"),
-    )
-    .await
+    command.args(["--single", "-F", "-c", "exit_on_error=on", "-D"]).arg(side).arg("postgres");
+    run("postgres --single", command, &format!("CREATE DATABASE {DATABASE}\n")).await
 }
 
 /// Runs a program to its end, within limits; its last lines become the error.
 async fn run(tool: &'static str, mut command: Command, input: &str) -> Result<(), EmbeddedError> {
     let doing = || format!("run {tool}");
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(io_error(doing()))?;
     let mut stdin = child.stdin.take();
     let exchange = async {
@@ -163,11 +137,7 @@ async fn run(tool: &'static str, mut command: Command, input: &str) -> Result<()
         Ok(output) => output.map_err(io_error(doing()))?,
         Err(_) => {
             let outcome = format!("no end within {} s", TOOL_TIMEOUT.as_secs());
-            return Err(EmbeddedError::Tool {
-                tool,
-                outcome,
-                output: String::new(),
-            });
+            return Err(EmbeddedError::Tool { tool, outcome, output: String::new() });
         }
     };
     if output.status.success() {
@@ -175,11 +145,7 @@ async fn run(tool: &'static str, mut command: Command, input: &str) -> Result<()
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let (outcome, output) = (output.status.to_string(), last_lines(&text));
-    Err(EmbeddedError::Tool {
-        tool,
-        outcome,
-        output,
-    })
+    Err(EmbeddedError::Tool { tool, outcome, output })
 }
 
 /// What killed makers left. Best effort: a folder that stays is only in nobody's way.

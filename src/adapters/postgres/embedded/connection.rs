@@ -24,10 +24,7 @@ impl Connection {
     #[must_use]
     pub fn psql_line(&self) -> String {
         let directory = shell_word(&self.socket_dir.to_string_lossy());
-        format!(
-            "psql -h {directory} -p {} -U {} {}",
-            self.port, self.user, self.database
-        )
+        format!("psql -h {directory} -p {} -U {} {}", self.port, self.user, self.database)
     }
 
     /// A URL for libpq and sqlx. `sslmode=disable` saves a round trip: the socket is private.

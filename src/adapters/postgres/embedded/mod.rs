@@ -215,17 +215,8 @@ impl EmbeddedServer {
             "embedded PostgreSQL is ready"
         );
         let (stop, stop_asked) = oneshot::channel();
-        let (state, states) = watch::channel(ServerState::Running {
-            pid: postmaster.pid(),
-        });
+        let (state, states) = watch::channel(ServerState::Running { pid: postmaster.pid() });
         let keeper = tokio::spawn(keeper::keep(postmaster, launch, lock, state, stop_asked));
-        Ok(Self {
-            connection,
-            version,
-            log_file,
-            states,
-            stop,
-            keeper,
-        })
+        Ok(Self { connection, version, log_file, states, stop, keeper })
     }
 }

@@ -49,12 +49,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<PidFile>> {
 
 fn parse(text: &str) -> Option<PidFile> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let line = |number: usize| {
-        lines
-            .get(number - 1)
-            .copied()
-            .filter(|line| !line.is_empty())
-    };
+    let line = |number: usize| lines.get(number - 1).copied().filter(|line| !line.is_empty());
     Some(PidFile {
         // A server without a postmaster (`--single`) writes its id with a minus sign.
         pid: line(1)?.trim_start_matches('-').parse().ok()?,

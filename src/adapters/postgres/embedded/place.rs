@@ -59,21 +59,12 @@ pub(super) async fn settle(data_dir: &Path) -> Result<Place, EmbeddedError> {
     let account = Account::choose(&cluster)?;
     let doing = format!("use {} as {}", data_dir.display(), account.name());
     if matches!(account, Account::Own)
-        || account
-            .can_live_in(&data_dir)
-            .await
-            .map_err(io_error(doing))?
+        || account.can_live_in(&data_dir).await.map_err(io_error(doing))?
     {
-        return Ok(Place {
-            home: data_dir,
-            account,
-        });
+        return Ok(Place { home: data_dir, account });
     }
     if cluster.exists() {
-        return Err(EmbeddedError::OutOfReach {
-            cluster,
-            account: account.name(),
-        });
+        return Err(EmbeddedError::OutOfReach { cluster, account: account.name() });
     }
     move_elsewhere(&data_dir).await
 }
@@ -93,10 +84,7 @@ fn cluster_in(home: &Path) -> PathBuf {
 
 /// The data directory, existing, absolute and without symbolic links.
 fn make(data_dir: &Path) -> Result<PathBuf, EmbeddedError> {
-    let bad = |reason| EmbeddedError::BadDataDir {
-        path: data_dir.to_owned(),
-        reason,
-    };
+    let bad = |reason| EmbeddedError::BadDataDir { path: data_dir.to_owned(), reason };
     let doing = || format!("make the data directory {}", data_dir.display());
     if data_dir.as_os_str().is_empty() {
         return Err(bad("it is empty"));
@@ -132,10 +120,7 @@ fn remembered(data_dir: &Path) -> Result<Option<PathBuf>, EmbeddedError> {
     };
     match fs::canonicalize(home) {
         Ok(home) => Ok(Some(home)),
-        Err(_) => Err(EmbeddedError::ElsewhereGone {
-            place: home.into(),
-            pointer,
-        }),
+        Err(_) => Err(EmbeddedError::ElsewhereGone { place: home.into(), pointer }),
     }
 }
 
@@ -151,11 +136,7 @@ async fn move_elsewhere(data_dir: &Path) -> Result<Place, EmbeddedError> {
         let account = Account::choose(&cluster_in(&home))?;
         let doing = format!("use {} as {}", home.display(), account.name());
         if !account.can_live_in(&home).await.map_err(io_error(doing))? {
-            reason = format!(
-                "`{}` cannot own files in {}",
-                account.name(),
-                home.display()
-            );
+            reason = format!("`{}` cannot own files in {}", account.name(), home.display());
             // Removes it only if it is empty, as we made it.
             let _ = fs::remove_dir(&home);
             continue;
@@ -213,10 +194,7 @@ mod tests {
     fn fingerprints_are_stable_and_differ() {
         assert_eq!(fingerprint(Path::new("")), "cbf29ce484222325");
         assert_eq!(fingerprint(Path::new("a")), "af63dc4c8601ec8c");
-        assert_ne!(
-            fingerprint(Path::new("/a/b")),
-            fingerprint(Path::new("/a/c"))
-        );
+        assert_ne!(fingerprint(Path::new("/a/b")), fingerprint(Path::new("/a/c")));
     }
 
     #[test]

@@ -29,11 +29,7 @@ const STOPPING_POLL: Duration = Duration::from_secs(1);
 /// Between two starts when the first one found remains in its way.
 const REMAINS_POLL: Duration = Duration::from_millis(50);
 /// What PostgreSQL says when somebody dying is still in the way.
-const IN_THE_WAY: [&str; 3] = [
-    "pre-existing shared memory block",
-    "already exists",
-    "is empty",
-];
+const IN_THE_WAY: [&str; 3] = ["pre-existing shared memory block", "already exists", "is empty"];
 
 /// Everything that a start needs, first or later.
 #[derive(Debug)]
@@ -102,21 +98,10 @@ fn spawn(launch: &Launch) -> Result<Postmaster, EmbeddedError> {
         .stdout(Stdio::from(stdout))
         .stderr(Stdio::from(stderr))
         .spawn()
-        .map_err(io_error(format!(
-            "run {} as {}",
-            launch.postgres.display(),
-            account.name()
-        )))?;
-    let pid = child
-        .id()
-        .expect("a child that was never waited for has an id");
+        .map_err(io_error(format!("run {} as {}", launch.postgres.display(), account.name())))?;
+    let pid = child.id().expect("a child that was never waited for has an id");
     let watchdog = Watchdog::set(account, pid);
-    Ok(Postmaster {
-        child,
-        pid,
-        log_start,
-        watchdog,
-    })
+    Ok(Postmaster { child, pid, log_start, watchdog })
 }
 
 impl Postmaster {
@@ -136,11 +121,7 @@ impl Postmaster {
                 return outcome;
             }
             let stopping = |found: &PidFile| found.status == Status::Stopping;
-            if pidfile::read(&file)
-                .ok()
-                .flatten()
-                .as_ref()
-                .is_some_and(stopping)
+            if pidfile::read(&file).ok().flatten().as_ref().is_some_and(stopping)
                 && let Err(error) = remains::send(self.pid, Signal::SIGINT)
             {
                 warn!("{error}");
@@ -198,15 +179,10 @@ impl Postmaster {
                 Ok(waited) => {
                     return waited.map(drop).map_err(io_error("wait for PostgreSQL"));
                 }
-                Err(_) => warn!(
-                    pid = self.pid,
-                    "PostgreSQL ignored {signal:?} for {patience:?}"
-                ),
+                Err(_) => warn!(pid = self.pid, "PostgreSQL ignored {signal:?} for {patience:?}"),
             }
         }
-        Err(EmbeddedError::WillNotEnd {
-            pids: vec![self.pid],
-        })
+        Err(EmbeddedError::WillNotEnd { pids: vec![self.pid] })
     }
 }
 
@@ -216,17 +192,9 @@ mod tests {
 
     #[test]
     fn only_remains_of_a_dead_server_are_worth_another_try() {
-        assert!(is_in_the_way(
-            "FATAL:  pre-existing shared memory block (key 1, ID 2) is in use"
-        ));
-        assert!(is_in_the_way(
-            "FATAL:  lock file \"postmaster.pid\" already exists"
-        ));
-        assert!(!is_in_the_way(
-            "FATAL:  data directory \"/x\" has wrong ownership"
-        ));
-        assert!(!is_in_the_way(
-            "FATAL:  could not create lock file: No space left on device"
-        ));
+        assert!(is_in_the_way("FATAL:  pre-existing shared memory block (key 1, ID 2) is in use"));
+        assert!(is_in_the_way("FATAL:  lock file \"postmaster.pid\" already exists"));
+        assert!(!is_in_the_way("FATAL:  data directory \"/x\" has wrong ownership"));
+        assert!(!is_in_the_way("FATAL:  could not create lock file: No space left on device"));
     }
 }

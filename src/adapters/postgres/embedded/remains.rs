@@ -46,16 +46,9 @@ pub(super) async fn clear(cluster: &Path, socket_dir: &Path) -> Result<(), Embed
     if let Some(found) = pidfile::read(&file).map_err(io_error(doing))?
         && census::is_server(found.pid, cluster)
     {
-        info!(
-            pid = found.pid,
-            "stopping the PostgreSQL server that an earlier run left behind"
-        );
+        info!(pid = found.pid, "stopping the PostgreSQL server that an earlier run left behind");
         let alive = || {
-            if census::is_server(found.pid, cluster) {
-                vec![found.pid]
-            } else {
-                vec![]
-            }
+            if census::is_server(found.pid, cluster) { vec![found.pid] } else { vec![] }
         };
         see_off(alive, &PARTING).await?;
     }
@@ -78,11 +71,7 @@ async fn see_off(
         }
         while !alive().is_empty() {
             if Instant::now() >= deadline {
-                warn!(
-                    ?pids,
-                    ?signal,
-                    "PostgreSQL is still there after {patience:?}"
-                );
+                warn!(?pids, ?signal, "PostgreSQL is still there after {patience:?}");
                 break;
             }
             sleep(POLL).await;
@@ -98,10 +87,7 @@ async fn see_off(
 pub(super) fn send(pid: u32, signal: Signal) -> Result<(), EmbeddedError> {
     let doing = format!("send {signal} to process {pid}");
     // 0 and negative numbers would address whole groups of processes.
-    let target = i32::try_from(pid)
-        .ok()
-        .filter(|pid| *pid > 0)
-        .map(Pid::from_raw);
+    let target = i32::try_from(pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw);
     match target.map(|target| kill(target, signal)) {
         Some(Ok(()) | Err(Errno::ESRCH)) => Ok(()),
         Some(Err(error)) => Err(io_error(doing)(error.into())),
@@ -113,10 +99,7 @@ fn remove_if_misleading(file: &Path, cluster: &Path) -> Result<(), EmbeddedError
     let doing = format!("remove the stale {}", file.display());
     let misleads = match pidfile::read(file) {
         Ok(Some(found)) => {
-            matches!(
-                census::life_of(found.pid, cluster),
-                Life::Zombie | Life::Stranger
-            )
+            matches!(census::life_of(found.pid, cluster), Life::Zombie | Life::Stranger)
         }
         // Empty: its server was killed before it wrote a line, and PostgreSQL would refuse it.
         Ok(None) => fs::metadata(file).is_ok_and(|found| found.len() == 0),

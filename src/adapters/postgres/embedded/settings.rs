@@ -18,20 +18,12 @@ pub(super) fn arguments(
     let mut arguments = vec!["-D".to_owned(), cluster.to_string_lossy().into_owned()];
     let own = [
         ("port", connection.port.to_string()),
-        (
-            "unix_socket_directories",
-            list_item(&connection.socket_dir.to_string_lossy()),
-        ),
+        ("unix_socket_directories", list_item(&connection.socket_dir.to_string_lossy())),
         ("cluster_name", census::cluster_name(cluster)),
         ("max_connections", options.max_connections.to_string()),
     ];
-    let fixed = FIXED
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()));
-    let tests = options
-        .test_settings
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.clone()));
+    let fixed = FIXED.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let tests = options.test_settings.iter().map(|(name, value)| (name.as_str(), value.clone()));
     for (name, value) in own.into_iter().chain(fixed).chain(tests) {
         arguments.push("-c".to_owned());
         arguments.push(format!("{name}={value}"));
@@ -87,18 +79,12 @@ mod tests {
     fn the_service_is_durable_and_off_the_network() {
         let options = EmbeddedOptions::new("/srv/data");
         let line = arguments(Path::new("/srv/data/postgres"), &connection(), &options).join(" ");
-        assert!(
-            line.starts_with("-D /srv/data/postgres -c port=5432"),
-            "{line}"
-        );
+        assert!(line.starts_with("-D /srv/data/postgres -c port=5432"), "{line}");
         for wanted in ["fsync=on", "full_page_writes=on", "synchronous_commit=on"] {
             assert!(line.contains(wanted), "{wanted} missing in {line}");
         }
         assert!(line.contains("-c listen_addresses= -c"), "{line}");
-        assert!(
-            line.contains("unix_socket_directories=\"/srv/a, b\""),
-            "{line}"
-        );
+        assert!(line.contains("unix_socket_directories=\"/srv/a, b\""), "{line}");
     }
 
     #[test]

@@ -38,9 +38,7 @@ pub(super) fn prepare(place: &Place) -> Result<PathBuf, EmbeddedError> {
             Err(error) => reasons.push(format!("{} ({error})", directory.display())),
         }
     }
-    Err(EmbeddedError::NoSocketDir {
-        reasons: reasons.join(", "),
-    })
+    Err(EmbeddedError::NoSocketDir { reasons: reasons.join(", ") })
 }
 
 /// Beside the cluster if that is short enough, else in short places of this machine.
@@ -48,15 +46,11 @@ fn candidates(home: &Path, runtime_dir: Option<&Path>, uid: u32) -> Vec<PathBuf>
     let name = format!("flashdeal-{uid}-{}", fingerprint(home));
     let runtime_dir = runtime_dir.filter(|directory| directory.is_absolute());
     let short = runtime_dir.map(|directory| directory.join(&name));
-    [
-        Some(home.join("socket")),
-        short,
-        Some(Path::new("/tmp").join(&name)),
-    ]
-    .into_iter()
-    .flatten()
-    .filter(|directory| directory.as_os_str().len() + 1 + file_name().len() <= SOCKET_PATH_MAX)
-    .collect()
+    [Some(home.join("socket")), short, Some(Path::new("/tmp").join(&name))]
+        .into_iter()
+        .flatten()
+        .filter(|directory| directory.as_os_str().len() + 1 + file_name().len() <= SOCKET_PATH_MAX)
+        .collect()
 }
 
 /// A real directory, of the account, closed to everybody else: in `/tmp` a stranger may have been
@@ -84,10 +78,7 @@ mod tests {
         let home = PathBuf::from(format!("/srv/{}", "long".repeat(40)));
         let found = candidates(&home, Some(Path::new("/run/user/1000")), 1000);
         let name = format!("flashdeal-1000-{}", fingerprint(&home));
-        let expected = [
-            Path::new("/run/user/1000").join(&name),
-            Path::new("/tmp").join(&name),
-        ];
+        let expected = [Path::new("/run/user/1000").join(&name), Path::new("/tmp").join(&name)];
         assert_eq!(found, expected);
         for directory in found {
             let path = directory.join(file_name());

@@ -30,20 +30,12 @@ impl Watchdog {
     /// would still find and stop it.
     pub(super) fn set(account: &Account, server: u32) -> Self {
         let mut command = account.command(Path::new("/bin/sh"));
-        command
-            .args(["-c", SCRIPT, "flashdeal-watchdog"])
-            .arg(server.to_string());
+        command.args(["-c", SCRIPT, "flashdeal-watchdog"]).arg(server.to_string());
         match command.stdin(Stdio::piped()).spawn() {
-            Ok(mut shell) => Self {
-                _pipe: shell.stdin.take(),
-                shell: Some(shell),
-            },
+            Ok(mut shell) => Self { _pipe: shell.stdin.take(), shell: Some(shell) },
             Err(error) => {
                 warn!("PostgreSQL will not notice if this process is killed: {error}");
-                Self {
-                    shell: None,
-                    _pipe: None,
-                }
+                Self { shell: None, _pipe: None }
             }
         }
     }

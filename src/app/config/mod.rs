@@ -3,10 +3,11 @@
 //! Every bad value is named at once: the variable, the value, what is accepted. Values that may be
 //! secrets are never repeated.
 
-use std::fmt::Display;
+mod auth;
+mod values;
+
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -14,10 +15,14 @@ use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
-use super::cli::RawSettings;
+use auth::{read_auth, read_secret};
+pub use values::duration;
+use values::{Reader, currency, network, origin, within};
+
 use crate::adapters::http::AuthMode;
 use crate::adapters::postgres::connect;
-use crate::adapters::token::{SECRET_MIN_BYTES, TokenOptions, Verifier};
+use crate::adapters::token::TokenOptions;
+use crate::app::cli::RawSettings;
 
 /// Everything the service can be told.
 #[derive(Clone)]
@@ -84,91 +89,6 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadSettings(pub Vec<String>);
 
-/// Collects faults while values are read.
-struct Reader(Vec<String>);
-
-impl Reader {
-    fn fault(&mut self, name: &str, value: impl Display, accepted: impl Display) {
-        self.0.push(format!("{name}={value}: {accepted}"));
-    }
-
-    fn read<T>(
-        &mut self,
-        name: &str,
-        raw: Option<&String>,
-        default: T,
-        accepted: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> T {
-        let Some(text) = raw.filter(|text| !text.is_empty()) else {
-            return default;
-        };
-        match parse(text) {
-            Some(value) => value,
-            None => {
-                self.fault(name, text, accepted);
-                default
-            }
-        }
-    }
-
-    fn duration(&mut self, name: &str, raw: Option<&String>, default_seconds: u64) -> Duration {
-        let accepted = "accepted is a time from 1ms to 24h, such as 500ms, 2s, 1m or 1h";
-        self.read(
-            name,
-            raw,
-            Duration::from_secs(default_seconds),
-            accepted,
-            duration,
-        )
-    }
-
-    fn list<T>(
-        &mut self,
-        name: &str,
-        raw: Option<&String>,
-        accepted: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Vec<T> {
-        let mut values = Vec::new();
-        let parts = raw
-            .map(String::as_str)
-            .unwrap_or_default()
-            .split(',')
-            .map(str::trim);
-        for part in parts.filter(|part| !part.is_empty()) {
-            match parse(part) {
-                Some(value) => values.push(value),
-                None => self.fault(name, part, accepted),
-            }
-        }
-        values
-    }
-}
-
-/// Reads `500ms`, `2s`, `1m`, `1h`.
-pub fn duration(text: &str) -> Option<Duration> {
-    let at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(at);
-    let milliseconds: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    let total = number.parse::<u64>().ok()?.checked_mul(milliseconds)?;
-    (1..=86_400_000)
-        .contains(&total)
-        .then(|| Duration::from_millis(total))
-}
-
-fn within(text: &str, min: u32, max: u32) -> Option<u32> {
-    text.parse()
-        .ok()
-        .filter(|number| (min..=max).contains(number))
-}
-
 impl Settings {
     /// Reads every value.
     ///
@@ -184,23 +104,14 @@ impl Settings {
             |text| text.parse().ok(),
         );
         let token = TokenOptions {
-            issuer: raw
-                .jwt_issuer
-                .clone()
-                .unwrap_or_else(|| "flashdeal".to_owned()),
-            audience: raw
-                .jwt_audience
-                .clone()
-                .unwrap_or_else(|| "flashdeal".to_owned()),
+            issuer: raw.jwt_issuer.clone().unwrap_or_else(|| "flashdeal".to_owned()),
+            audience: raw.jwt_audience.clone().unwrap_or_else(|| "flashdeal".to_owned()),
         };
         let jwt_secret = read_secret(&mut reader, raw);
         let auth = read_auth(&mut reader, raw, listen, &token, jwt_secret.as_deref());
         let settings = Settings {
             database: read_database(&mut reader, raw),
-            data_dir: raw
-                .data_dir
-                .clone()
-                .unwrap_or_else(|| PathBuf::from(".flashdeal")),
+            data_dir: raw.data_dir.clone().unwrap_or_else(|| PathBuf::from(".flashdeal")),
             listen,
             engine: reader.read(
                 "FLASHDEAL_ENGINE",
@@ -307,11 +218,7 @@ impl Settings {
                 accepted,
             );
         }
-        if reader.0.is_empty() {
-            Ok(settings)
-        } else {
-            Err(BadSettings(reader.0))
-        }
+        if reader.0.is_empty() { Ok(settings) } else { Err(BadSettings(reader.0)) }
     }
 }
 
@@ -327,138 +234,12 @@ fn read_database(reader: &mut Reader, raw: &RawSettings) -> Option<PgConnectOpti
     }
 }
 
-fn read_secret(reader: &mut Reader, raw: &RawSettings) -> Option<Vec<u8>> {
-    let (name, secret) = match (&raw.jwt_secret, &raw.jwt_secret_file) {
-        (Some(secret), _) if !secret.is_empty() => {
-            ("FLASHDEAL_JWT_SECRET", secret.clone().into_bytes())
-        }
-        (_, Some(path)) => {
-            let text = read_file(reader, "FLASHDEAL_JWT_SECRET_FILE", path)?;
-            let secret = text.trim_end_matches(['\r', '\n']).as_bytes().to_vec();
-            ("FLASHDEAL_JWT_SECRET_FILE", secret)
-        }
-        _ => return None,
-    };
-    if secret.len() < SECRET_MIN_BYTES {
-        let accepted = format!(
-            "the key has {} bytes, at least {SECRET_MIN_BYTES} are needed; `openssl rand -hex 32` \
-             makes one",
-            secret.len()
-        );
-        reader.fault(name, "(not shown)", accepted);
-        return None;
-    }
-    Some(secret)
-}
-
-fn read_file(reader: &mut Reader, name: &str, path: &Path) -> Option<String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            reader.fault(
-                name,
-                path.display(),
-                format_args!("cannot be read: {error}"),
-            );
-            None
-        }
-    }
-}
-
-fn read_auth(
-    reader: &mut Reader,
-    raw: &RawSettings,
-    listen: SocketAddr,
-    token: &TokenOptions,
-    secret: Option<&[u8]>,
-) -> AuthMode {
-    let accepted = "accepted are open and jwt";
-    match raw.auth.as_deref().filter(|text| !text.is_empty()) {
-        Some("open") => AuthMode::Open,
-        Some("jwt") => read_verifier(reader, raw, token, secret),
-        Some(other) => {
-            reader.fault("FLASHDEAL_AUTH", other, accepted);
-            AuthMode::Open
-        }
-        None if listen.ip().is_loopback() => AuthMode::Open,
-        None => {
-            let reason = format!(
-                "must be said when FLASHDEAL_LISTEN is {listen}, which others can reach: jwt, or \
-                 open if everyone who reaches it may spend everyone's money"
-            );
-            reader.fault("FLASHDEAL_AUTH", "(unset)", reason);
-            AuthMode::Open
-        }
-    }
-}
-
-fn read_verifier(
-    reader: &mut Reader,
-    raw: &RawSettings,
-    token: &TokenOptions,
-    secret: Option<&[u8]>,
-) -> AuthMode {
-    let mut verifier = Verifier::new(token.clone());
-    if let Some(secret) = secret {
-        verifier = verifier.with_secret(secret);
-    }
-    if let Some(path) = &raw.jwks_file {
-        let Some(json) = read_file(reader, "FLASHDEAL_JWKS_FILE", path) else {
-            return AuthMode::Open;
-        };
-        verifier = match verifier.with_jwks(&json) {
-            Ok(verifier) => verifier,
-            Err(reason) => {
-                reader.fault("FLASHDEAL_JWKS_FILE", path.display(), reason);
-                return AuthMode::Open;
-            }
-        };
-    }
-    let any_key_named =
-        raw.jwt_secret.is_some() || raw.jwt_secret_file.is_some() || raw.jwks_file.is_some();
-    if !any_key_named {
-        let reason = "needs FLASHDEAL_JWT_SECRET, FLASHDEAL_JWT_SECRET_FILE or FLASHDEAL_JWKS_FILE";
-        reader.fault("FLASHDEAL_AUTH", "jwt", reason);
-    }
-    AuthMode::Jwt(Arc::new(verifier))
-}
-
-/// Codes whose unit has no decimals, or three or four (ISO 4217, list one).
-const NOT_TWO_DECIMALS: &[&str] = &[
-    "BHD", "BIF", "CLF", "CLP", "DJF", "GNF", "IQD", "ISK", "JOD", "JPY", "KMF", "KRW", "KWD",
-    "LYD", "OMR", "PYG", "RWF", "TND", "UGX", "UYI", "UYW", "VND", "VUV", "XAF", "XOF", "XPF",
-];
-
-fn currency(text: &str) -> Option<String> {
-    let shape = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
-    (shape && !NOT_TWO_DECIMALS.contains(&text)).then(|| text.to_owned())
-}
-
-fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| {
-        text.parse()
-            .ok()
-            .map(|address: std::net::IpAddr| address.into())
-    })
-}
-
-fn origin(text: &str) -> Option<HeaderValue> {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))?;
-    let bare = !rest.is_empty() && !rest.contains(['/', '*', '?', '#', ' ', '@']);
-    HeaderValue::from_str(text).ok().filter(|_| bare)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn faults(raw: RawSettings) -> Vec<String> {
-        Settings::read(&raw)
-            .err()
-            .map(|bad| bad.0)
-            .unwrap_or_default()
+        Settings::read(&raw).err().map(|bad| bad.0).unwrap_or_default()
     }
 
     #[test]
@@ -498,20 +279,10 @@ mod tests {
     #[test]
     fn an_open_door_on_a_public_address_must_be_said() {
         let listen = Some("0.0.0.0:3000".to_owned());
-        let raw = RawSettings {
-            listen: listen.clone(),
-            ..RawSettings::default()
-        };
+        let raw = RawSettings { listen: listen.clone(), ..RawSettings::default() };
         assert_eq!(faults(raw).len(), 1);
         let auth = Some("open".to_owned());
-        assert!(
-            faults(RawSettings {
-                listen,
-                auth,
-                ..RawSettings::default()
-            })
-            .is_empty()
-        );
+        assert!(faults(RawSettings { listen, auth, ..RawSettings::default() }).is_empty());
         assert!(faults(RawSettings::default()).is_empty());
     }
 
@@ -519,26 +290,10 @@ mod tests {
     fn times_have_units_and_nest() {
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(duration("1h"), Some(Duration::from_secs(3600)));
-        for wrong in [
-            "",
-            "5",
-            "s",
-            "0s",
-            "-1s",
-            "25h",
-            "1.5s",
-            "99999999999999999999s",
-        ] {
+        for wrong in ["", "5", "s", "0s", "-1s", "25h", "1.5s", "99999999999999999999s"] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
         let lock_timeout = Some("6s".to_owned());
-        assert_eq!(
-            faults(RawSettings {
-                lock_timeout,
-                ..RawSettings::default()
-            })
-            .len(),
-            1
-        );
+        assert_eq!(faults(RawSettings { lock_timeout, ..RawSettings::default() }).len(), 1);
     }
 }

@@ -1,0 +1,53 @@
+//! How much of everything: connections for orders, places in the queue, open sockets.
+
+use std::sync::Arc;
+
+use sqlx::postgres::PgPool;
+
+use super::config::{EngineChoice, Settings};
+use crate::adapters::postgres::store::PgStore;
+use crate::logic::admission::{Admission, AdmissionOptions};
+use crate::logic::orders::Engine;
+use crate::logic::orders::pessimistic::Pessimistic;
+
+/// Connections open at a time; descriptors for the pool and files are kept free.
+const CONNECTIONS_MAX: usize = 16_384;
+const DESCRIPTORS_KEPT_FREE: u64 = 256;
+/// Connections that orders leave to reads and administration.
+pub(super) fn reserved(connections: u32) -> u32 {
+    (connections / 5).max(1)
+}
+
+/// The chosen engine with its queue.
+pub(super) fn engine(settings: &Settings, pool: &PgPool) -> Arc<dyn Engine> {
+    let slots = settings.db_connections - reserved(settings.db_connections);
+    let admission = Arc::new(Admission::new(AdmissionOptions {
+        slots: slots as usize,
+        waiting_max: settings.max_queue,
+        // An admitted order may still wait for key, sale and wallet.
+        wait_max: settings
+            .request_timeout
+            .saturating_sub(settings.lock_timeout * 3)
+            .max(settings.request_timeout / 4),
+    }));
+    let store = PgStore::admitted(pool.clone());
+    match settings.engine {
+        EngineChoice::Pessimistic => {
+            Arc::new(Pessimistic::new(store, admission, settings.request_timeout))
+        }
+    }
+}
+
+/// Ten thousand buyers are ten thousand descriptors.
+pub(super) fn raise_descriptor_limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1_024;
+    };
+    let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    };
+    let spare = limit.saturating_sub(DESCRIPTORS_KEPT_FREE).max(64);
+    usize::try_from(spare).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
+}

@@ -1,0 +1,112 @@
+//! Reading single values: text in, a typed value or a sentence out.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+/// Collects faults while values are read.
+pub(super) struct Reader(pub(super) Vec<String>);
+
+impl Reader {
+    /// Notes a bad value.
+    pub(super) fn fault(&mut self, name: &str, value: impl Display, accepted: impl Display) {
+        self.0.push(format!("{name}={value}: {accepted}"));
+    }
+
+    /// Reads one value; empty is unset.
+    pub(super) fn read<T>(
+        &mut self,
+        name: &str,
+        raw: Option<&String>,
+        default: T,
+        accepted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        let Some(text) = raw.filter(|text| !text.is_empty()) else {
+            return default;
+        };
+        match parse(text) {
+            Some(value) => value,
+            None => {
+                self.fault(name, text, accepted);
+                default
+            }
+        }
+    }
+
+    /// Reads a time.
+    pub(super) fn duration(
+        &mut self,
+        name: &str,
+        raw: Option<&String>,
+        default_seconds: u64,
+    ) -> Duration {
+        let accepted = "accepted is a time from 1ms to 24h, such as 500ms, 2s, 1m or 1h";
+        self.read(name, raw, Duration::from_secs(default_seconds), accepted, duration)
+    }
+
+    /// Reads comma-separated values.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &str,
+        raw: Option<&String>,
+        accepted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<T> {
+        let mut values = Vec::new();
+        let parts = raw.map(String::as_str).unwrap_or_default().split(',').map(str::trim);
+        for part in parts.filter(|part| !part.is_empty()) {
+            match parse(part) {
+                Some(value) => values.push(value),
+                None => self.fault(name, part, accepted),
+            }
+        }
+        values
+    }
+}
+
+/// Reads `500ms`, `2s`, `1m`, `1h`.
+pub fn duration(text: &str) -> Option<Duration> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(at);
+    let milliseconds: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let total = number.parse::<u64>().ok()?.checked_mul(milliseconds)?;
+    (1..=86_400_000).contains(&total).then(|| Duration::from_millis(total))
+}
+
+/// A whole number within bounds.
+pub(super) fn within(text: &str, min: u32, max: u32) -> Option<u32> {
+    text.parse().ok().filter(|number| (min..=max).contains(number))
+}
+
+/// Codes whose unit has no decimals, or three or four (ISO 4217, list one).
+const NOT_TWO_DECIMALS: &[&str] = &[
+    "BHD", "BIF", "CLF", "CLP", "DJF", "GNF", "IQD", "ISK", "JOD", "JPY", "KMF", "KRW", "KWD",
+    "LYD", "OMR", "PYG", "RWF", "TND", "UGX", "UYI", "UYW", "VND", "VUV", "XAF", "XOF", "XPF",
+];
+
+/// A code of ISO 4217 whose unit has two decimals.
+pub(super) fn currency(text: &str) -> Option<String> {
+    let shape = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    (shape && !NOT_TWO_DECIMALS.contains(&text)).then(|| text.to_owned())
+}
+
+/// An address or a network.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()))
+}
+
+/// An origin (RFC 6454): scheme, host and perhaps a port.
+pub(super) fn origin(text: &str) -> Option<HeaderValue> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let bare = !rest.is_empty() && !rest.contains(['/', '*', '?', '#', ' ', '@']);
+    HeaderValue::from_str(text).ok().filter(|_| bare)
+}
