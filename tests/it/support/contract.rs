@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
+use flashdeal::adapters::http::PROBLEMS;
 use http::{Method, StatusCode};
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -54,12 +55,14 @@ pub(crate) fn check(method: &Method, path: &str, reply: &Reply) {
             known,
             "{method} {path} is not in openapi.yaml, answered {reply:?}"
         );
+        check_unrouted(method, reply);
         return;
     };
     let status = reply.status.as_u16().to_string();
     let at = format!("{method} {template} {status}");
     let response = resolve(&operation["responses"][&status]);
     if reply.status == StatusCode::NOT_FOUND && reply.body["code"] == "route_not_found" {
+        check_unrouted(method, reply);
         return;
     }
     assert!(
@@ -78,6 +81,41 @@ pub(crate) fn check(method: &Method, path: &str, reply: &Reply) {
     if essence.ends_with("json") {
         check_body(&at, &media["schema"], reply);
     }
+}
+
+/// The two problems of routing, which no operation lists: the plain shape of the method.
+fn check_unrouted(method: &Method, reply: &Reply) {
+    if *method == Method::HEAD {
+        return;
+    }
+    let shape = match *method {
+        Method::POST => json!({ "$ref": "#/components/schemas/WriteProblem" }),
+        _ => json!({ "$ref": "#/components/schemas/Problem" }),
+    };
+    let at = format!("{method} beside the operations");
+    check_shape(&at, &shape, reply);
+    check_problem(&at, reply);
+}
+
+/// What a schema cannot say of a problem: its parts agree with each other, with the answer that
+/// carries it and with the table of codes.
+fn check_problem(at: &str, reply: &Reply) {
+    let body = &reply.body;
+    let code = body["code"].as_str().unwrap_or_default();
+    let kind = PROBLEMS.iter().find(|kind| kind.code == code);
+    let kind = kind.unwrap_or_else(|| panic!("{at}: {code} is no code: {body}"));
+    let found = (&body["type"], &body["title"], &body["status"]);
+    let wanted = (
+        &json!(format!("/problems/{code}")),
+        &json!(kind.title),
+        &json!(kind.status),
+    );
+    assert_eq!(found, wanted, "{at}: {body}");
+    assert_eq!(reply.status.as_u16(), kind.status, "{at}: {body}");
+    let instance = body["instance"].as_str();
+    assert_eq!(instance, reply.header("x-request-id"), "{at}: {body}");
+    let content_type = reply.header("content-type");
+    assert_eq!(content_type, Some("application/problem+json"), "{at}");
 }
 
 fn check_headers(at: &str, response: &'static Value, reply: &Reply) {
@@ -114,6 +152,13 @@ fn check_body(at: &str, schema: &'static Value, reply: &Reply) {
     } else {
         shapes[0]
     };
+    check_shape(at, shape, reply);
+    if is_problem {
+        check_problem(at, reply);
+    }
+}
+
+fn check_shape(at: &str, shape: &Value, reply: &Reply) {
     let validator = validator(shape);
     let errors: Vec<String> = validator
         .iter_errors(&reply.body)
