@@ -1,7 +1,7 @@
 //! Placing an order: the good path, every refusal, their precedence, and limits. What a body
 //! may hold is in `bodies`, what a key promises in `keys`, when a sale sells in `windows`.
 
-mod bodies;
+pub(crate) mod bodies;
 mod keys;
 mod windows;
 
