@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
+use flashdeal::adapters::http::PROBLEMS;
 use http::{Method, StatusCode};
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -50,31 +51,81 @@ pub(crate) fn check(method: &Method, path: &str, reply: &Reply) {
         let code = reply.body["code"].as_str();
         let head = *method == Method::HEAD;
         let known = head || matches!(code, Some("route_not_found" | "method_not_allowed"));
-        assert!(known, "{method} {path} is not in openapi.yaml, answered {reply:?}");
+        assert!(
+            known,
+            "{method} {path} is not in openapi.yaml, answered {reply:?}"
+        );
+        check_unrouted(method, reply);
         return;
     };
     let status = reply.status.as_u16().to_string();
     let at = format!("{method} {template} {status}");
     let response = resolve(&operation["responses"][&status]);
     if reply.status == StatusCode::NOT_FOUND && reply.body["code"] == "route_not_found" {
+        check_unrouted(method, reply);
         return;
     }
-    assert!(!response.is_null(), "{at} is not in openapi.yaml: {reply:?}");
+    assert!(
+        !response.is_null(),
+        "{at} is not in openapi.yaml: {reply:?}"
+    );
     check_headers(&at, response, reply);
-    let content = response["content"].as_object().unwrap_or_else(|| panic!("{at}: no content"));
+    let content = response["content"]
+        .as_object()
+        .unwrap_or_else(|| panic!("{at}: no content"));
     let content_type = reply.header("content-type").unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
-    let media = content.get(essence).unwrap_or_else(|| panic!("{at}: {essence} is not promised"));
+    let media = content
+        .get(essence)
+        .unwrap_or_else(|| panic!("{at}: {essence} is not promised"));
     if essence.ends_with("json") {
         check_body(&at, &media["schema"], reply);
     }
+}
+
+/// The two problems of routing, which no operation lists: the plain shape of the method.
+fn check_unrouted(method: &Method, reply: &Reply) {
+    if *method == Method::HEAD {
+        return;
+    }
+    let shape = match *method {
+        Method::POST => json!({ "$ref": "#/components/schemas/WriteProblem" }),
+        _ => json!({ "$ref": "#/components/schemas/Problem" }),
+    };
+    let at = format!("{method} beside the operations");
+    check_shape(&at, &shape, reply);
+    check_problem(&at, reply);
+}
+
+/// What a schema cannot say of a problem: its parts agree with each other, with the answer that
+/// carries it and with the table of codes.
+fn check_problem(at: &str, reply: &Reply) {
+    let body = &reply.body;
+    let code = body["code"].as_str().unwrap_or_default();
+    let kind = PROBLEMS.iter().find(|kind| kind.code == code);
+    let kind = kind.unwrap_or_else(|| panic!("{at}: {code} is no code: {body}"));
+    let found = (&body["type"], &body["title"], &body["status"]);
+    let wanted = (
+        &json!(format!("/problems/{code}")),
+        &json!(kind.title),
+        &json!(kind.status),
+    );
+    assert_eq!(found, wanted, "{at}: {body}");
+    assert_eq!(reply.status.as_u16(), kind.status, "{at}: {body}");
+    let instance = body["instance"].as_str();
+    assert_eq!(instance, reply.header("x-request-id"), "{at}: {body}");
+    let content_type = reply.header("content-type");
+    assert_eq!(content_type, Some("application/problem+json"), "{at}");
 }
 
 fn check_headers(at: &str, response: &'static Value, reply: &Reply) {
     for (name, header) in response["headers"].as_object().into_iter().flatten() {
         let header = resolve(header);
         let required = header["required"] == true;
-        assert!(!required || reply.header(name).is_some(), "{at}: {name} is missing: {reply:?}");
+        assert!(
+            !required || reply.header(name).is_some(),
+            "{at}: {name} is missing: {reply:?}"
+        );
     }
 }
 
@@ -88,14 +139,26 @@ fn check_body(at: &str, schema: &'static Value, reply: &Reply) {
     let code = reply.body["code"].as_str();
     let lists = |shape: &&&'static Value| {
         let codes = &resolve(shape)["properties"]["code"]["x-extensible-enum"];
-        codes.as_array().is_some_and(|codes| codes.iter().any(|known| known.as_str() == code))
+        codes
+            .as_array()
+            .is_some_and(|codes| codes.iter().any(|known| known.as_str() == code))
     };
     let is_problem = reply.status.as_u16() >= 400 && code.is_some();
     let shape = if is_problem {
-        shapes.iter().find(lists).unwrap_or_else(|| panic!("{at}: code {code:?} is not promised"))
+        shapes
+            .iter()
+            .find(lists)
+            .unwrap_or_else(|| panic!("{at}: code {code:?} is not promised"))
     } else {
         shapes[0]
     };
+    check_shape(at, shape, reply);
+    if is_problem {
+        check_problem(at, reply);
+    }
+}
+
+fn check_shape(at: &str, shape: &Value, reply: &Reply) {
     let validator = validator(shape);
     let errors: Vec<String> = validator
         .iter_errors(&reply.body)
@@ -105,14 +168,18 @@ fn check_body(at: &str, schema: &'static Value, reply: &Reply) {
 }
 
 fn validator(shape: &Value) -> Arc<Validator> {
-    let mut known = VALIDATORS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut known = VALIDATORS
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let key = shape.to_string();
     let made = known.entry(key).or_insert_with(|| {
         let mut schema = shape.clone();
         schema["components"] = DOCUMENT["components"].clone();
         schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
         close(&mut schema);
-        let validator = jsonschema::options().should_validate_formats(true).build(&schema);
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&schema);
         Arc::new(validator.expect("a schema of openapi.yaml"))
     });
     Arc::clone(made)
@@ -120,7 +187,9 @@ fn validator(shape: &Value) -> Arc<Validator> {
 
 fn resolve(value: &'static Value) -> &'static Value {
     match value["$ref"].as_str() {
-        Some(reference) => DOCUMENT.pointer(&reference[1..]).expect("a reference that resolves"),
+        Some(reference) => DOCUMENT
+            .pointer(&reference[1..])
+            .expect("a reference that resolves"),
         None => value,
     }
 }
@@ -128,8 +197,10 @@ fn resolve(value: &'static Value) -> &'static Value {
 /// The operation of a path, literal paths before templates.
 fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().expect("paths");
-    let mut candidates: Vec<_> =
-        paths.iter().filter(|(template, _)| fits(template, path)).collect();
+    let mut candidates: Vec<_> = paths
+        .iter()
+        .filter(|(template, _)| fits(template, path))
+        .collect();
     candidates.sort_by_key(|(template, _)| template.matches('{').count());
     let method = method.as_str().to_lowercase();
     candidates
@@ -138,7 +209,11 @@ fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static Valu
 }
 
 fn fits(template: &str, path: &str) -> bool {
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let path = if path.len() > 1 {
+        path.trim_end_matches('/')
+    } else {
+        path
+    };
     let (wanted, given): (Vec<_>, Vec<_>) =
         (template.split('/').collect(), path.split('/').collect());
     wanted.len() == given.len()
