@@ -29,19 +29,9 @@ impl World {
         let (ada, bob) = (admin.user("100.00").await, admin.user("100.00").await);
         let sale = admin.sale("1.00", 100).await;
         let body = json!({ "sale_id": sale, "reference": "of ada" });
-        let made = service
-            .buyer(&ada)
-            .post("/api/orders", "ada-1", &body)
-            .await
-            .expect(201);
+        let made = service.buyer(&ada).post("/api/orders", "ada-1", &body).await.expect(201);
         assert_eq!(made.text("user_id"), ada, "a buyer may leave user_id out");
-        World {
-            service,
-            ada,
-            bob,
-            sale,
-            order: made.id(),
-        }
+        World { service, ada, bob, sale, order: made.id() }
     }
 }
 
@@ -120,20 +110,10 @@ async fn every_operation_answers_every_role_by_its_rule() {
         let rule = RULES.iter().find(|(id, _)| *id == operation.id);
         let (_, statuses) = rule.unwrap_or_else(|| panic!("{} has no rule", operation.id));
         let public = operation.value["security"] == json!([]);
-        assert_eq!(
-            public,
-            statuses[0] != 401,
-            "{}: the document says otherwise",
-            operation.id
-        );
+        assert_eq!(public, statuses[0] != 401, "{}: the document says otherwise", operation.id);
         for ((name, api), status) in callers.iter().zip(statuses) {
             let reply = call(&world, api, operation).await;
-            assert_eq!(
-                reply.status.as_u16(),
-                *status,
-                "{} by {name}: {reply:?}",
-                operation.id
-            );
+            assert_eq!(reply.status.as_u16(), *status, "{} by {name}: {reply:?}", operation.id);
         }
     }
     world.service.finish().await;
@@ -142,10 +122,7 @@ async fn every_operation_answers_every_role_by_its_rule() {
 /// The table that people read says the same as the one that is tested.
 #[test]
 fn the_documents_table_of_roles_names_every_role() {
-    let description = DOCUMENT["info"]["description"]
-        .as_str()
-        .expect("a description")
-        .to_owned();
+    let description = DOCUMENT["info"]["description"].as_str().expect("a description").to_owned();
     for role in ["| none |", "| `buyer` |", "| `service` |", "| `admin` |"] {
         assert!(description.contains(role), "{role}");
     }
@@ -160,10 +137,7 @@ async fn the_service_makes_users_without_money_only() {
         let body = json!({ "opening_balance": opening });
         let reply = shop.post("/api/users", &new_key(), &body).await;
         reply.refused(403, "forbidden", "no", "never");
-        admin
-            .post("/api/users", &new_key(), &body)
-            .await
-            .expect(201);
+        admin.post("/api/users", &new_key(), &body).await.expect(201);
     }
     let body = json!({ "sale_id": world.sale });
     for caller in [&shop, &admin] {
@@ -183,28 +157,20 @@ async fn who_may_not_learns_nothing_of_keys_and_bodies() {
     let as_ada = service.buyer(ada);
     for (api, status) in [(&service.api, 401), (&as_ada, 403)] {
         for body in ["[]", "{", r#"{"amount":"1.00"}"#] {
-            assert_eq!(
-                api.post_raw(&deposits, "k", body).await.status.as_u16(),
-                status
-            );
+            assert_eq!(api.post_raw(&deposits, "k", body).await.status.as_u16(), status);
         }
         let nowhere = "/api/users/7/wallet/deposits";
         let reply = api.post(nowhere, "k", &Value::Null).await;
         assert_eq!(reply.status.as_u16(), status);
     }
-    let made = service
-        .admin()
-        .post(&deposits, "k", &json!({ "amount": "1.00" }))
-        .await;
+    let made = service.admin().post(&deposits, "k", &json!({ "amount": "1.00" })).await;
     assert!(!made.expect(201).replayed());
     // A buyer who was never made has a valid token and nothing else.
     let ghost = service.api.with_token(&token(Caller::Buyer(
         flashdeal::domain::id::UserId::parse("0190a000-0000-7000-8000-00000000ffff")
             .expect("an id"),
     )));
-    let reply = ghost
-        .post("/api/orders", "k", &json!({ "sale_id": world.sale }))
-        .await;
+    let reply = ghost.post("/api/orders", "k", &json!({ "sale_id": world.sale })).await;
     reply.refused(404, "user_not_found", "no", "never");
     let list = ghost.get("/api/orders").await.expect(200);
     assert_eq!(list.body, json!({ "items": [] }));

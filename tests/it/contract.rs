@@ -45,10 +45,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             operations.push(Operation {
                 template: template.clone(),
                 method: method.to_uppercase(),
-                id: value["operationId"]
-                    .as_str()
-                    .expect("an operationId")
-                    .to_owned(),
+                id: value["operationId"].as_str().expect("an operationId").to_owned(),
                 value,
             });
         }
@@ -59,10 +56,7 @@ pub(crate) fn operations() -> Vec<Operation> {
 /// What a `$ref` names, or the value itself.
 pub(crate) fn resolved(value: Value) -> Value {
     match value["$ref"].as_str() {
-        Some(reference) => DOCUMENT
-            .pointer(&reference[1..])
-            .expect("a reference")
-            .clone(),
+        Some(reference) => DOCUMENT.pointer(&reference[1..]).expect("a reference").clone(),
         None => value,
     }
 }
@@ -125,10 +119,7 @@ fn routes_and_documented_paths_are_the_same() {
         let (get, head) = (route.allow.contains("GET"), route.allow.contains("HEAD"));
         assert_eq!(get, head, "{route:?}: HEAD works where GET does");
     }
-    let ids: BTreeSet<&str> = operations
-        .iter()
-        .map(|operation| operation.id.as_str())
-        .collect();
+    let ids: BTreeSet<&str> = operations.iter().map(|operation| operation.id.as_str()).collect();
     assert_eq!(ids.len(), operations.len(), "operationIds are unique");
     for id in "placeOrder getOrder listOrders createUser putUser getUser listUsers getWallet \
                listWalletEntries createDeposit createSale getSale listSales getAudit"
@@ -141,20 +132,13 @@ fn routes_and_documented_paths_are_the_same() {
 #[test]
 fn the_codes_of_contract_program_and_document_are_the_same() {
     let contract: BTreeMap<&str, u16> = CODES.iter().map(|row| (row.0, row.1)).collect();
-    let program: BTreeMap<&str, u16> = PROBLEMS
-        .iter()
-        .map(|kind| (kind.code, kind.status))
-        .collect();
+    let program: BTreeMap<&str, u16> =
+        PROBLEMS.iter().map(|kind| (kind.code, kind.status)).collect();
     assert_eq!(contract, program);
     let operations = operations();
-    let page = operations
-        .iter()
-        .find(|operation| operation.id == "getProblem");
+    let page = operations.iter().find(|operation| operation.id == "getProblem");
     let parameters = page.expect("getProblem").value["parameters"].clone();
-    let listed = parameters[0]["schema"]["enum"]
-        .as_array()
-        .expect("an enum")
-        .clone();
+    let listed = parameters[0]["schema"]["enum"].as_array().expect("an enum").clone();
     let listed: BTreeSet<&str> = listed.iter().filter_map(Value::as_str).collect();
     assert_eq!(listed, contract.keys().copied().collect());
 }
@@ -163,16 +147,11 @@ fn the_codes_of_contract_program_and_document_are_the_same() {
 fn problems_in(value: &Value, found: &mut Vec<Value>) {
     match value {
         Value::Object(members) => {
-            let kind = members
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let kind = members.get("type").and_then(Value::as_str).unwrap_or_default();
             if kind.starts_with("/problems/") {
                 found.push(value.clone());
             }
-            members
-                .values()
-                .for_each(|member| problems_in(member, found));
+            members.values().for_each(|member| problems_in(member, found));
         }
         Value::Array(items) => items.iter().for_each(|item| problems_in(item, found)),
         Value::String(text) => {
@@ -193,10 +172,7 @@ fn every_example_of_a_problem_says_what_the_service_says() {
     problems_in(&DOCUMENT, &mut examples);
     for example in &examples {
         let code = example["code"].as_str().expect("a code");
-        let kind = PROBLEMS
-            .iter()
-            .find(|kind| kind.code == code)
-            .expect("a known code");
+        let kind = PROBLEMS.iter().find(|kind| kind.code == code).expect("a known code");
         assert_eq!(example["title"], kind.title, "{example}");
         assert_eq!(example["status"], kind.status, "{example}");
         assert_eq!(example["type"], format!("/problems/{code}"), "{example}");

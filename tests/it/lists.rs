@@ -15,10 +15,7 @@ use crate::support::api::{Api, Reply, new_key};
 /// The ids of a page.
 fn ids(page: &Reply) -> Vec<String> {
     let items = page.body["items"].as_array().expect("items");
-    items
-        .iter()
-        .map(|item| item["id"].as_str().expect("an id").to_owned())
-        .collect()
+    items.iter().map(|item| item["id"].as_str().expect("an id").to_owned()).collect()
 }
 
 fn next(page: &Reply) -> Option<String> {
@@ -40,9 +37,7 @@ fn lists(user: &str, sale: &str) -> Vec<List> {
     };
     let list = |path: String, insert: fn(&str) -> (String, Value)| List { path, insert };
     vec![
-        list("/api/users?".to_owned(), |_| {
-            ("/api/users".to_owned(), json!({}))
-        }),
+        list("/api/users?".to_owned(), |_| ("/api/users".to_owned(), json!({}))),
         list("/api/sales?".to_owned(), |_| {
             let body = json!({ "name": "lamp", "unit_price": "1.00", "stock": 1 });
             ("/api/sales".to_owned(), body)
@@ -56,10 +51,7 @@ fn lists(user: &str, sale: &str) -> Vec<List> {
         }),
         list(format!("/api/users/{user}/wallet/entries?"), |names| {
             let (user, _) = names.split_once(' ').expect("two ids");
-            (
-                format!("/api/users/{user}/wallet/deposits"),
-                json!({ "amount": "0.01" }),
-            )
+            (format!("/api/users/{user}/wallet/deposits"), json!({ "amount": "0.01" }))
         }),
         list("/api/orders?".to_owned(), order),
         list(format!("/api/orders?sale_id={sale}&"), order),
@@ -87,21 +79,11 @@ async fn a_walk_sees_every_item_exactly_once_while_others_are_inserted() {
         for _ in 0..7 {
             made.insert(insert().await);
         }
-        let before = ids(&api
-            .get(&format!("{}limit=200", list.path))
-            .await
-            .expect(200));
-        assert!(
-            made.is_subset(&before.iter().cloned().collect()),
-            "{}",
-            list.path
-        );
+        let before = ids(&api.get(&format!("{}limit=200", list.path)).await.expect(200));
+        assert!(made.is_subset(&before.iter().cloned().collect()), "{}", list.path);
         let (mut seen, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = api
-                .get(&format!("{}limit=3{cursor}", list.path))
-                .await
-                .expect(200);
+            let page = api.get(&format!("{}limit=3{cursor}", list.path)).await.expect(200);
             let found = ids(&page);
             assert!((1..=3).contains(&found.len()), "{}: {page:?}", list.path);
             seen.extend(found);
@@ -131,16 +113,8 @@ async fn lists_are_newest_first_and_a_full_last_page_has_no_cursor() {
         }
         let all = ids(&api.get(&list.path).await.expect(200));
         assert_eq!(all[..2], made, "{}", list.path);
-        let exact = api
-            .get(&format!("{}limit={}", list.path, all.len()))
-            .await
-            .expect(200);
-        assert_eq!(
-            (ids(&exact), next(&exact)),
-            (all.clone(), None),
-            "{}",
-            list.path
-        );
+        let exact = api.get(&format!("{}limit={}", list.path, all.len())).await.expect(200);
+        assert_eq!((ids(&exact), next(&exact)), (all.clone(), None), "{}", list.path);
         let first = api.get(&format!("{}limit=1", list.path)).await.expect(200);
         assert_eq!(ids(&first), all[..1], "{}", list.path);
         let cursor = next(&first).expect("a cursor");
@@ -163,41 +137,17 @@ async fn a_page_has_fifty_items_unless_asked_and_two_hundred_at_most() {
     let wallets =
         "INSERT INTO wallets (user_id, balance) SELECT id, 0 FROM users ON CONFLICT DO NOTHING";
     for statement in [users, wallets] {
-        sqlx::query(statement)
-            .execute(&mut session)
-            .await
-            .expect("users without a history");
+        sqlx::query(statement).execute(&mut session).await.expect("users without a history");
     }
-    for (query, count) in [
-        ("", 50),
-        ("limit=1", 1),
-        ("limit=200", 200),
-        ("limit=0200", 200),
-    ] {
+    for (query, count) in [("", 50), ("limit=1", 1), ("limit=200", 200), ("limit=0200", 200)] {
         let page = api.get(&format!("/api/users?{query}")).await.expect(200);
-        assert_eq!(
-            (ids(&page).len(), next(&page).is_some()),
-            (count, true),
-            "{query}"
-        );
+        assert_eq!((ids(&page).len(), next(&page).is_some()), (count, true), "{query}");
     }
     for list in lists(&user, NOBODY) {
-        for limit in [
-            "0",
-            "201",
-            "-1",
-            "+1",
-            "1.0",
-            "1e2",
-            "",
-            "x",
-            "%31%00",
-            "99999999999999999999",
-        ] {
-            let reply = api
-                .get(&format!("{}limit={limit}", list.path))
-                .await
-                .expect(400);
+        for limit in
+            ["0", "201", "-1", "+1", "1.0", "1e2", "", "x", "%31%00", "99999999999999999999"]
+        {
+            let reply = api.get(&format!("{}limit={limit}", list.path)).await.expect(400);
             assert_eq!(faulty_fields(&reply), ["limit"], "{limit}");
         }
     }
@@ -233,20 +183,10 @@ async fn a_cursor_of_another_list_is_refused() {
             let wanted = if family(at) == family(from) { 200 } else { 400 };
             assert_eq!(reply.status.as_u16(), wanted, "{} with {from}", list.path);
         }
-        for forged in [
-            "x",
-            "s0",
-            "e-1",
-            "i7",
-            "t1-2",
-            "e99999999999999999999",
-            "%00",
-            &"i".repeat(500),
-        ] {
-            let reply = api
-                .get(&format!("{}cursor={forged}", list.path))
-                .await
-                .expect(400);
+        for forged in
+            ["x", "s0", "e-1", "i7", "t1-2", "e99999999999999999999", "%00", &"i".repeat(500)]
+        {
+            let reply = api.get(&format!("{}cursor={forged}", list.path)).await.expect(400);
             assert_eq!(faulty_fields(&reply), ["cursor"], "{forged}");
         }
     }

@@ -124,24 +124,10 @@ async fn refusals_come_in_the_order_of_the_contract() {
     let (scarce, open) = (api.sale("10.00", 1).await, api.sale("10.00", 2).await);
     let (nobody, late) = (NOBODY.to_owned(), "2001-01-01T00:00:00Z");
     let table = [
-        (
-            &nobody,
-            &nobody,
-            Some(late),
-            400,
-            "order_expired",
-            "new_key",
-        ),
+        (&nobody, &nobody, Some(late), 400, "order_expired", "new_key"),
         (&nobody, &nobody, None, 404, "sale_not_found", "never"),
         (&nobody, &over, None, 400, "sale_not_open", "same_key"),
-        (
-            &nobody,
-            &tight,
-            None,
-            400,
-            "purchase_limit_reached",
-            "same_key",
-        ),
+        (&nobody, &tight, None, 400, "purchase_limit_reached", "same_key"),
         (&nobody, &scarce, None, 400, "out_of_stock", "same_key"),
         (&nobody, &open, None, 404, "user_not_found", "never"),
         (&poor, &open, None, 400, "insufficient_balance", "same_key"),
@@ -157,10 +143,7 @@ async fn refusals_come_in_the_order_of_the_contract() {
     let body = json!({ "user_id": rich, "sale_id": open, "quantity": 2 });
     let made = api.post("/api/orders", &key, &body).await.expect(201);
     assert!(!made.replayed());
-    assert_eq!(
-        (api.stock(&open).await, made.text("balance_after")),
-        (0, "0.00".into())
-    );
+    assert_eq!((api.stock(&open).await, made.text("balance_after")), (0, "0.00".into()));
     service.finish().await;
 }
 
@@ -182,16 +165,10 @@ async fn a_limit_counts_units_over_all_orders_of_one_user() {
             continue;
         }
         let reply = reply.refused(400, "purchase_limit_reached", "no", "same_key");
-        assert_eq!(
-            (&reply.body["limit"], &reply.body["bought"]),
-            (&json!(5), &json!(bought))
-        );
+        assert_eq!((&reply.body["limit"], &reply.body["bought"]), (&json!(5), &json!(bought)));
     }
     buy(other, 5).await.expect(201);
-    assert_eq!(
-        (api.stock(&sale).await, api.balance(&user).await.as_str()),
-        (40, "94.00")
-    );
+    assert_eq!((api.stock(&sale).await, api.balance(&user).await.as_str()), (40, "94.00"));
     service.finish().await;
 }
 
@@ -202,19 +179,10 @@ async fn what_costs_nothing_is_sold_to_an_empty_wallet() {
     let (user, sale) = (api.user("0.00").await, api.sale("0.00", 3).await);
     let body = json!({ "user_id": user, "sale_id": sale, "quantity": 3 });
     let made = api.post("/api/orders", &new_key(), &body).await.expect(201);
-    assert_eq!(
-        (made.text("total"), made.text("balance_after")),
-        ("0.00".into(), "0.00".into())
-    );
-    let entries = api
-        .get(&format!("/api/users/{user}/wallet/entries"))
-        .await
-        .expect(200);
+    assert_eq!((made.text("total"), made.text("balance_after")), ("0.00".into(), "0.00".into()));
+    let entries = api.get(&format!("/api/users/{user}/wallet/entries")).await.expect(200);
     let entry = &entries.body["items"][0];
-    assert_eq!(
-        (&entry["type"], &entry["amount"]),
-        (&json!("order"), &json!("0.00"))
-    );
+    assert_eq!((&entry["type"], &entry["amount"]), (&json!("order"), &json!("0.00")));
     assert_eq!(entry["order_id"], json!(made.id()));
     let none = api.buy(&new_key(), &user, &sale).await;
     none.refused(400, "out_of_stock", "no", "same_key");
@@ -225,10 +193,7 @@ async fn what_costs_nothing_is_sold_to_an_empty_wallet() {
 async fn the_largest_order_of_the_dearest_item_is_named_exactly() {
     let service = Service::start().await;
     let api = &service.api;
-    let (user, sale) = (
-        api.user("99999999999.99").await,
-        api.sale("99999999999.99", 200).await,
-    );
+    let (user, sale) = (api.user("99999999999.99").await, api.sale("99999999999.99", 200).await);
     let body = json!({ "user_id": user, "sale_id": sale, "quantity": 100 });
     let dear = api.post("/api/orders", &new_key(), &body).await;
     let dear = dear.refused(400, "insufficient_balance", "no", "same_key");

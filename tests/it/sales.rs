@@ -41,14 +41,8 @@ async fn a_sale_comes_back_as_it_was_made() {
     let path = format!("/api/sales/{}", made.id());
     assert_eq!(made.header("location"), Some(path.as_str()));
     assert_eq!(api.get(&path).await.expect(200).bytes, made.bytes);
-    assert_eq!(
-        api.get(&format!("{path}/")).await.expect(200).bytes,
-        made.bytes
-    );
-    let bare = api
-        .post("/api/sales", &new_key(), &sale_with(json!({})))
-        .await
-        .expect(201);
+    assert_eq!(api.get(&format!("{path}/")).await.expect(200).bytes, made.bytes);
+    let bare = api.post("/api/sales", &new_key(), &sale_with(json!({}))).await.expect(201);
     assert_eq!(
         (bare.text("status"), bare.text("starts_at")),
         ("live".into(), bare.text("created_at"))
@@ -77,41 +71,20 @@ async fn a_bad_sale_is_refused_by_name() {
         (sale_with(json!({ "unit_price": 1.0 })), &["unit_price"]),
         (sale_with(json!({ "unit_price": "1" })), &["unit_price"]),
         (sale_with(json!({ "unit_price": "-1.00" })), &["unit_price"]),
-        (
-            sale_with(json!({ "unit_price": "100000000000.00" })),
-            &["unit_price"],
-        ),
+        (sale_with(json!({ "unit_price": "100000000000.00" })), &["unit_price"]),
         (sale_with(json!({ "stock": "5" })), &["stock"]),
         (sale_with(json!({ "stock": -1 })), &["stock"]),
         (sale_with(json!({ "stock": 1.5 })), &["stock"]),
         (sale_with(json!({ "stock": 1_000_000_001u64 })), &["stock"]),
         (sale_with(json!({ "stock": 4_294_967_297u64 })), &["stock"]),
-        (
-            sale_with(json!({ "per_user_limit": 0 })),
-            &["per_user_limit"],
-        ),
-        (
-            sale_with(json!({ "per_user_limit": 1_000_001 })),
-            &["per_user_limit"],
-        ),
-        (
-            sale_with(json!({ "per_user_limit": "1" })),
-            &["per_user_limit"],
-        ),
+        (sale_with(json!({ "per_user_limit": 0 })), &["per_user_limit"]),
+        (sale_with(json!({ "per_user_limit": 1_000_001 })), &["per_user_limit"]),
+        (sale_with(json!({ "per_user_limit": "1" })), &["per_user_limit"]),
         (sale_with(json!({ "starts_at": "soon" })), &["starts_at"]),
-        (
-            sale_with(json!({ "starts_at": 4_070_908_800u64 })),
-            &["starts_at"],
-        ),
-        (
-            sale_with(json!({ "starts_at": "1969-12-31T23:59:59Z" })),
-            &["starts_at"],
-        ),
+        (sale_with(json!({ "starts_at": 4_070_908_800u64 })), &["starts_at"]),
+        (sale_with(json!({ "starts_at": "1969-12-31T23:59:59Z" })), &["starts_at"]),
         (sale_with(json!({ "ends_at": "2099-01-01" })), &["ends_at"]),
-        (
-            sale_with(json!({ "starts_at": at, "ends_at": at })),
-            &["ends_at"],
-        ),
+        (sale_with(json!({ "starts_at": at, "ends_at": at })), &["ends_at"]),
         // The same moment once more, and one that is earlier although it reads later.
         (
             sale_with(json!({ "starts_at": at, "ends_at": "2099-01-01T01:00:00+01:00" })),
@@ -121,29 +94,17 @@ async fn a_bad_sale_is_refused_by_name() {
             sale_with(json!({ "starts_at": at, "ends_at": "2099-01-01T00:00:00.0000009Z" })),
             &["ends_at"],
         ),
-        (
-            sale_with(json!({ "starts_at": at, "ends_at": "2098-12-31T23:59:59Z" })),
-            &["ends_at"],
-        ),
+        (sale_with(json!({ "starts_at": at, "ends_at": "2098-12-31T23:59:59Z" })), &["ends_at"]),
         // Without a start it would begin now.
-        (
-            sale_with(json!({ "ends_at": "2001-01-01T00:00:00Z" })),
-            &["ends_at"],
-        ),
-        (
-            sale_with(json!({ "status": "live", "price": "1.00" })),
-            &["price", "status"],
-        ),
+        (sale_with(json!({ "ends_at": "2001-01-01T00:00:00Z" })), &["ends_at"]),
+        (sale_with(json!({ "status": "live", "price": "1.00" })), &["price", "status"]),
     ];
     for (body, fields) in table {
         let reply = api.post("/api/sales", &new_key(), &body).await;
         let reply = reply.refused(400, "validation_failed", "no", "never");
         assert_eq!(faulty_fields(&reply), fields, "{body}");
     }
-    assert_eq!(
-        api.get("/api/sales").await.expect(200).body,
-        json!({ "items": [] })
-    );
+    assert_eq!(api.get("/api/sales").await.expect(200).body, json!({ "items": [] }));
     service.finish().await;
 }
 
@@ -162,12 +123,7 @@ async fn a_key_makes_one_sale_and_replays_it_as_it_was_made() {
     }
     assert_eq!(api.stock(&made.id()).await, 0);
     let spelled = sale_with(json!({ "stock": 2.0 }));
-    assert!(
-        api.post("/api/sales", &key, &spelled)
-            .await
-            .expect(201)
-            .replayed()
-    );
+    assert!(api.post("/api/sales", &key, &spelled).await.expect(201).replayed());
     let changes = [
         json!({ "stock": 3 }),
         json!({ "name": "Lamp" }),
@@ -187,44 +143,29 @@ async fn a_key_makes_one_sale_and_replays_it_as_it_was_made() {
     }
     // Without a key each request is a sale of its own; a bad key is no key.
     let keyless = || api.try_write(Method::POST, "/api/sales", None, &body);
-    let ids = (
-        keyless().await.expect("an answer"),
-        keyless().await.expect("an answer"),
-    );
+    let ids = (keyless().await.expect("an answer"), keyless().await.expect("an answer"));
     assert_ne!(ids.0.expect(201).id(), ids.1.expect(201).id());
     let bad = api.post("/api/sales", "a b", &body).await;
     bad.refused(400, "idempotency_key_invalid", "no", "never");
     // A sale that was upcoming when it was made is so in every replay.
     let key = new_key();
     let soon = json!({ "starts_at": moment(&service, TimeDelta::milliseconds(1_500)).await });
-    let upcoming = api
-        .post("/api/sales", &key, &sale_with(soon.clone()))
-        .await
-        .expect(201);
+    let upcoming = api.post("/api/sales", &key, &sale_with(soon.clone())).await.expect(201);
     assert_eq!(upcoming.text("status"), "upcoming");
     crate::orders::until_status(api, &upcoming.id(), "live").await;
-    let again = api
-        .post("/api/sales", &key, &sale_with(soon))
-        .await
-        .expect(201);
+    let again = api.post("/api/sales", &key, &sale_with(soon)).await.expect(201);
     assert_eq!(again.bytes, upcoming.bytes);
     service.finish().await;
 }
 
 /// The ids of a filtered list.
 async fn listed(api: &Api, status: &str) -> Vec<String> {
-    let list = api
-        .get(&format!("/api/sales?status={status}"))
-        .await
-        .expect(200);
+    let list = api.get(&format!("/api/sales?status={status}")).await.expect(200);
     let items = list.body["items"].as_array().expect("items").clone();
     for item in &items {
         assert_eq!(item["status"], status);
     }
-    items
-        .iter()
-        .filter_map(|item| item["id"].as_str().map(str::to_owned))
-        .collect()
+    items.iter().filter_map(|item| item["id"].as_str().map(str::to_owned)).collect()
 }
 
 #[tokio::test]
@@ -239,27 +180,17 @@ async fn a_sale_is_upcoming_live_sold_out_or_ended() {
     let order = api.buy(&new_key(), &user, &bought).await.expect(201);
     let table = [
         (
-            api.sale_with(sale_with(json!({ "starts_at": "2099-01-01T00:00:00Z" })))
-                .await,
+            api.sale_with(sale_with(json!({ "starts_at": "2099-01-01T00:00:00Z" }))).await,
             "upcoming",
         ),
         (
-            api.sale_with(sale_with(
-                json!({ "starts_at": "2099-01-01T00:00:00Z", "stock": 0 }),
-            ))
-            .await,
+            api.sale_with(sale_with(json!({ "starts_at": "2099-01-01T00:00:00Z", "stock": 0 })))
+                .await,
             "upcoming",
         ),
         (api.sale_with(sale_with(json!({}))).await, "live"),
-        (
-            api.sale_with(sale_with(json!({ "ends_at": "2099-01-01T00:00:00Z" })))
-                .await,
-            "live",
-        ),
-        (
-            api.sale_with(sale_with(json!({ "stock": 0 }))).await,
-            "sold_out",
-        ),
+        (api.sale_with(sale_with(json!({ "ends_at": "2099-01-01T00:00:00Z" }))).await, "live"),
+        (api.sale_with(sale_with(json!({ "stock": 0 }))).await, "sold_out"),
         (bought.clone(), "sold_out"),
         (api.sale_with(sale_with(over)).await, "ended"),
         (api.sale_with(sale_with(empty_over)).await, "ended"),
@@ -269,11 +200,8 @@ async fn a_sale_is_upcoming_live_sold_out_or_ended() {
         assert_eq!(found.text("status"), *status, "{found:?}");
     }
     for status in ["upcoming", "live", "sold_out", "ended"] {
-        let mut wanted: Vec<_> = table
-            .iter()
-            .filter(|row| row.1 == status)
-            .map(|row| row.0.clone())
-            .collect();
+        let mut wanted: Vec<_> =
+            table.iter().filter(|row| row.1 == status).map(|row| row.0.clone()).collect();
         let mut found = listed(api, status).await;
         wanted.sort();
         found.sort();
@@ -282,15 +210,9 @@ async fn a_sale_is_upcoming_live_sold_out_or_ended() {
     let sold = api.get(&format!("/api/sales/{bought}")).await.expect(200);
     assert_eq!(sold.text("sold_out_at"), order.text("created_at"));
     let all = api.get("/api/sales").await.expect(200);
-    assert_eq!(
-        all.body["items"].as_array().map(Vec::len),
-        Some(table.len())
-    );
+    assert_eq!(all.body["items"].as_array().map(Vec::len), Some(table.len()));
     for bad in ["", "Live", "open", "live,ended"] {
-        let reply = api
-            .get(&format!("/api/sales?status={bad}"))
-            .await
-            .expect(400);
+        let reply = api.get(&format!("/api/sales?status={bad}")).await.expect(400);
         assert_eq!(faulty_fields(&reply), ["status"], "{bad}");
     }
     service.finish().await;

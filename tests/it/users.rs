@@ -14,14 +14,8 @@ async fn a_user_is_made_found_and_has_a_wallet() {
     for (body, balance) in [
         (json!({}), "0.00"),
         (json!({ "opening_balance": "0.00" }), "0.00"),
-        (
-            json!({ "opening_balance": "99999999999.99" }),
-            "99999999999.99",
-        ),
-        (
-            json!({ "name": "Ada", "external_id": "c 1/ä", "opening_balance": "5.00" }),
-            "5.00",
-        ),
+        (json!({ "opening_balance": "99999999999.99" }), "99999999999.99"),
+        (json!({ "name": "Ada", "external_id": "c 1/ä", "opening_balance": "5.00" }), "5.00"),
     ] {
         let made = api.post("/api/users", &new_key(), &body).await.expect(201);
         for name in ["name", "external_id"] {
@@ -31,24 +25,15 @@ async fn a_user_is_made_found_and_has_a_wallet() {
         assert_eq!(made.header("location"), Some(path.as_str()));
         assert_eq!(api.get(&path).await.expect(200).bytes, made.bytes);
         assert_eq!(
-            api.get(&path.to_uppercase().replace("/API/USERS", "/api/users"))
-                .await
-                .bytes,
+            api.get(&path.to_uppercase().replace("/API/USERS", "/api/users")).await.bytes,
             made.bytes
         );
         assert_eq!(api.balance(&made.id()).await, balance);
         let entries = api.get(&format!("{path}/wallet/entries")).await.expect(200);
         let count = usize::from(balance != "0.00");
-        assert_eq!(
-            entries.body["items"].as_array().map(Vec::len),
-            Some(count),
-            "{body}"
-        );
+        assert_eq!(entries.body["items"].as_array().map(Vec::len), Some(count), "{body}");
     }
-    let found = api
-        .get("/api/users?external_id=c%201/%C3%A4")
-        .await
-        .expect(200);
+    let found = api.get("/api/users?external_id=c%201/%C3%A4").await.expect(200);
     assert_eq!(found.body["items"][0]["name"], "Ada");
     let none = api.get("/api/users?external_id=c%201").await.expect(200);
     assert_eq!(none.body, json!({ "items": [] }));
@@ -79,9 +64,7 @@ async fn a_key_makes_one_user() {
     let taken = api.post("/api/users", &new_key(), &body).await;
     taken.refused(409, "already_exists", "no", "never");
     let taken = json!({ "external_id": "c-1" });
-    let reply = api
-        .try_write(Method::POST, "/api/users", None, &taken)
-        .await;
+    let reply = api.try_write(Method::POST, "/api/users", None, &taken).await;
     let reply = reply.expect("an answer");
     reply.refused(409, "already_exists", "no", "never");
     service.finish().await;
@@ -91,9 +74,7 @@ async fn a_key_makes_one_user() {
 async fn a_refusal_leaves_the_key_of_a_user_free() {
     let service = Service::start().await;
     let (api, key) = (&service.api, new_key());
-    api.post("/api/users", &new_key(), &json!({ "external_id": "c-1" }))
-        .await
-        .expect(201);
+    api.post("/api/users", &new_key(), &json!({ "external_id": "c-1" })).await.expect(201);
     let taken = json!({ "external_id": "c-1", "opening_balance": "5.00" });
     let reply = api.post("/api/users", &key, &taken).await;
     reply.refused(409, "already_exists", "no", "never");
@@ -108,28 +89,16 @@ async fn money_needs_a_key_and_nothing_else_does() {
     let service = Service::start().await;
     let api = &service.api;
     for (body, code) in [
-        (
-            json!({ "opening_balance": "5.00" }),
-            "idempotency_key_missing",
-        ),
-        (
-            json!({ "opening_balance": "0.00" }),
-            "idempotency_key_missing",
-        ),
+        (json!({ "opening_balance": "5.00" }), "idempotency_key_missing"),
+        (json!({ "opening_balance": "0.00" }), "idempotency_key_missing"),
         (json!({ "opening_balance": 5 }), "validation_failed"),
     ] {
         let reply = api.try_write(Method::POST, "/api/users", None, &body).await;
         reply.expect("an answer").refused(400, code, "no", "never");
     }
     let bare = json!({ "name": "Ada" });
-    let first = api
-        .try_write(Method::POST, "/api/users", None, &bare)
-        .await
-        .expect("an answer");
-    let second = api
-        .try_write(Method::POST, "/api/users", None, &bare)
-        .await
-        .expect("an answer");
+    let first = api.try_write(Method::POST, "/api/users", None, &bare).await.expect("an answer");
+    let second = api.try_write(Method::POST, "/api/users", None, &bare).await.expect("an answer");
     assert_ne!(first.expect(201).id(), second.expect(201).id());
     let reply = api.post("/api/users", "a b", &bare).await;
     reply.refused(400, "idempotency_key_invalid", "no", "never");
@@ -152,10 +121,7 @@ async fn a_bad_user_is_refused_by_name() {
         (json!({ "name": "a\u{7f}" }), &["name"]),
         (json!({ "name": "a\u{9b}" }), &["name"]),
         (json!({ "name": long }), &["name"]),
-        (
-            json!({ "external_id": "", "name": "\r" }),
-            &["name", "external_id"],
-        ),
+        (json!({ "external_id": "", "name": "\r" }), &["name", "external_id"]),
         (json!({ "external_id": ["c-1"] }), &["external_id"]),
         (json!({ "id": NOBODY }), &["id"]),
         (json!({ "balance": "5.00" }), &["balance"]),
@@ -171,29 +137,17 @@ async fn a_bad_user_is_refused_by_name() {
             ("validation_failed", faulty_fields(&posted))
         );
     }
-    for opening in [
-        json!(5),
-        json!(5.5),
-        json!("5"),
-        json!("05.00"),
-        json!("-1.00"),
-        json!("1e2"),
-    ] {
+    for opening in [json!(5), json!(5.5), json!("5"), json!("05.00"), json!("-1.00"), json!("1e2")]
+    {
         let body = json!({ "opening_balance": opening });
         let reply = api.post("/api/users", &new_key(), &body).await;
         let reply = reply.refused(400, "validation_failed", "no", "never");
         assert_eq!(faulty_fields(&reply), ["opening_balance"], "{body}");
     }
-    let put = api
-        .put(own, &json!({ "opening_balance": "5.00" }))
-        .await
-        .expect(400);
+    let put = api.put(own, &json!({ "opening_balance": "5.00" })).await.expect(400);
     assert_eq!(faulty_fields(&put), ["opening_balance"]);
     assert_eq!(api.get(own).await.expect(404).code(), "user_not_found");
-    assert_eq!(
-        api.get("/api/users").await.expect(200).body,
-        json!({ "items": [] })
-    );
+    assert_eq!(api.get("/api/users").await.expect(200).body, json!({ "items": [] }));
     service.finish().await;
 }
 
@@ -203,49 +157,27 @@ async fn put_makes_a_user_once_and_never_changes_one() {
     let api = &service.api;
     let id = "01234567-89ab-cdef-0123-456789abcdef";
     let path = format!("/api/users/{id}");
-    let made = api
-        .put(&path, &json!({ "name": "Ada", "external_id": "c-1" }))
-        .await
-        .expect(201);
-    assert_eq!(
-        (made.id().as_str(), made.header("location")),
-        (id, Some(path.as_str()))
-    );
-    for body in [
-        json!({ "name": "Ada", "external_id": "c-1" }),
-        json!({}),
-        json!({ "name": "Bob" }),
-    ] {
+    let made = api.put(&path, &json!({ "name": "Ada", "external_id": "c-1" })).await.expect(201);
+    assert_eq!((made.id().as_str(), made.header("location")), (id, Some(path.as_str())));
+    for body in
+        [json!({ "name": "Ada", "external_id": "c-1" }), json!({}), json!({ "name": "Bob" })]
+    {
         let again = api.put(&path, &body).await.expect(200);
         assert_eq!(again.bytes, made.bytes, "{body}");
     }
     let upper = format!("/api/users/{}", id.to_uppercase());
-    assert_eq!(
-        api.put(&upper, &json!({})).await.expect(200).bytes,
-        made.bytes
-    );
+    assert_eq!(api.put(&upper, &json!({})).await.expect(200).bytes, made.bytes);
     assert_eq!(api.balance(id).await, "0.00");
     let other = "/api/users/01234567-89ab-cdef-0123-456789abcde0";
-    let taken = api
-        .put(other, &json!({ "external_id": "c-1" }))
-        .await
-        .expect(409);
+    let taken = api.put(other, &json!({ "external_id": "c-1" })).await.expect(409);
     assert_eq!(taken.code(), "already_exists");
-    assert!(
-        taken.body["charged"].is_null(),
-        "only a POST speaks of keys"
-    );
+    assert!(taken.body["charged"].is_null(), "only a POST speaks of keys");
     api.get(other).await.expect(404);
-    for malformed in [
-        "7",
-        "{01234567-89ab-cdef-0123-456789abcdef}",
-        "0123456789abcdef0123456789abcdef",
-    ] {
+    for malformed in
+        ["7", "{01234567-89ab-cdef-0123-456789abcdef}", "0123456789abcdef0123456789abcdef"]
+    {
         let malformed = malformed.replace('{', "%7B").replace('}', "%7D");
-        let reply = api
-            .put(&format!("/api/users/{malformed}"), &json!({}))
-            .await
-            .expect(404);
+        let reply = api.put(&format!("/api/users/{malformed}"), &json!({})).await.expect(404);
         assert_eq!(reply.code(), "user_not_found", "{malformed}");
     }
     service.finish().await;
@@ -256,20 +188,12 @@ async fn who_is_not_there_is_not_found() {
     let service = Service::start().await;
     let api = &service.api;
     for id in [NOBODY, "7", "%00", "..%2f", "%FF", &"f".repeat(300)] {
-        for rest in [
-            "",
-            "/",
-            "/wallet",
-            "/wallet/entries",
-            "/wallet/entries?limit=7",
-        ] {
+        for rest in ["", "/", "/wallet", "/wallet/entries", "/wallet/entries?limit=7"] {
             let reply = api.get(&format!("/api/users/{id}{rest}")).await.expect(404);
             assert_eq!(reply.code(), "user_not_found", "{id}{rest}");
         }
         let path = format!("/api/users/{id}/wallet/deposits");
-        let reply = api
-            .post(&path, &new_key(), &json!({ "amount": "1.00" }))
-            .await;
+        let reply = api.post(&path, &new_key(), &json!({ "amount": "1.00" })).await;
         reply.refused(404, "user_not_found", "no", "never");
         for (path, code) in [("sales", "sale_not_found"), ("orders", "order_not_found")] {
             let reply = api.get(&format!("/api/{path}/{id}")).await.expect(404);

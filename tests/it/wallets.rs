@@ -12,10 +12,7 @@ fn deposits(user: &str) -> String {
 }
 
 async fn entries(api: &Api, user: &str) -> Vec<Value> {
-    let list = api
-        .get(&format!("/api/users/{user}/wallet/entries?limit=200"))
-        .await
-        .expect(200);
+    let list = api.get(&format!("/api/users/{user}/wallet/entries?limit=200")).await.expect(200);
     list.body["items"].as_array().expect("items").clone()
 }
 
@@ -32,10 +29,7 @@ async fn a_deposit_is_made_once_per_key() {
     let (ada, bob) = (api.user("5.00").await, api.user("0.00").await);
     let body = json!({ "amount": "20.00", "reference": "voucher 1" });
     let made = api.post(&deposits(&ada), &key, &body).await.expect(201);
-    assert_eq!(
-        (made.text("type"), made.text("amount")),
-        ("deposit".into(), "20.00".into())
-    );
+    assert_eq!((made.text("type"), made.text("amount")), ("deposit".into(), "20.00".into()));
     assert_eq!(
         (made.text("balance_after"), made.text("reference")),
         ("25.00".into(), "voucher 1".into())
@@ -44,20 +38,12 @@ async fn a_deposit_is_made_once_per_key() {
     let location = format!("/api/users/{ada}/wallet/entries");
     assert_eq!(made.header("location"), Some(location.as_str()));
     // A replay is the first answer, also behind other movements.
-    api.post(&deposits(&ada), &new_key(), &json!({ "amount": "0.01" }))
-        .await
-        .expect(201);
+    api.post(&deposits(&ada), &new_key(), &json!({ "amount": "0.01" })).await.expect(201);
     for spelling in [key.clone(), format!("\"{key}\"")] {
-        let again = api
-            .post(&deposits(&ada), &spelling, &body)
-            .await
-            .expect(201);
+        let again = api.post(&deposits(&ada), &spelling, &body).await.expect(201);
         assert!(again.replayed() && again.bytes == made.bytes);
     }
-    for (name, value) in [
-        ("amount", json!("20.01")),
-        ("reference", json!("voucher 2")),
-    ] {
+    for (name, value) in [("amount", json!("20.01")), ("reference", json!("voucher 2"))] {
         let mut other = body.clone();
         other[name] = value;
         let reply = api.post(&deposits(&ada), &key, &other).await;
@@ -114,10 +100,7 @@ async fn a_bad_deposit_is_refused_by_name() {
         ("[\"20.00\"]", &["body"]),
         (r#"{"amount":"20.00","amount":"20.00"}"#, &["amount"]),
         (r#"{"amount":"20.00","reference":""}"#, &["reference"]),
-        (
-            r#"{"amount":"20.00","reference":"a\u0000"}"#,
-            &["reference"],
-        ),
+        (r#"{"amount":"20.00","reference":"a\u0000"}"#, &["reference"]),
         (r#"{"amount":"20.00","note":"x"}"#, &["note"]),
     ];
     for (body, fields) in table {
@@ -126,9 +109,7 @@ async fn a_bad_deposit_is_refused_by_name() {
         assert_eq!(faulty_fields(&reply), fields, "{body}");
     }
     let good = json!({ "amount": "20.00" });
-    let keyless = api
-        .try_write(Method::POST, &deposits(&user), None, &good)
-        .await;
+    let keyless = api.try_write(Method::POST, &deposits(&user), None, &good).await;
     let keyless = keyless.expect("an answer");
     keyless.refused(400, "idempotency_key_missing", "no", "never");
     let spaced = api.post(&deposits(&user), "a b", &good).await;
@@ -153,9 +134,7 @@ async fn a_wallet_is_filled_to_the_last_cent_and_not_beyond() {
     // The refusals left the key free.
     let made = deposit("0.02").await.expect(201);
     assert_eq!(made.text("balance_after"), "99999999999.99");
-    let full = api
-        .post(&deposits(&user), &new_key(), &json!({ "amount": "0.01" }))
-        .await;
+    let full = api.post(&deposits(&user), &new_key(), &json!({ "amount": "0.01" })).await;
     full.refused(400, "balance_limit_exceeded", "no", "never");
     assert!(deposit("0.02").await.expect(201).replayed());
     service.finish().await;
@@ -166,17 +145,12 @@ async fn entries_explain_the_balance_newest_first() {
     let service = Service::start().await;
     let api = &service.api;
     let (user, sale) = (api.user("10.00").await, api.sale("1.50", 100).await);
-    let before = api
-        .get(&format!("/api/users/{user}/wallet"))
-        .await
-        .expect(200);
+    let before = api.get(&format!("/api/users/{user}/wallet")).await.expect(200);
     assert_eq!(before.text("user_id"), user);
     for step in 0..6 {
         if step % 2 == 0 {
             let amount = json!({ "amount": format!("0.{step}1"), "reference": format!("d{step}") });
-            api.post(&deposits(&user), &new_key(), &amount)
-                .await
-                .expect(201);
+            api.post(&deposits(&user), &new_key(), &amount).await.expect(201);
         } else {
             let body = json!({ "user_id": user, "sale_id": sale, "reference": format!("o{step}") });
             api.post("/api/orders", &new_key(), &body).await.expect(201);
@@ -191,10 +165,7 @@ async fn entries_explain_the_balance_newest_first() {
         let (newer, older) = (&pair[0], &pair[1]);
         let sum = cents(&older["balance_after"]) + cents(&newer["amount"]);
         assert_eq!(cents(&newer["balance_after"]), sum, "{pair:?}");
-        assert!(
-            newer["created_at"].as_str() >= older["created_at"].as_str(),
-            "{pair:?}"
-        );
+        assert!(newer["created_at"].as_str() >= older["created_at"].as_str(), "{pair:?}");
     }
     for item in &items {
         let is_order = item["type"] == "order";
@@ -202,17 +173,11 @@ async fn entries_explain_the_balance_newest_first() {
         assert_eq!(is_order, !item["order_id"].is_null(), "{item}");
         if let Some(order) = item["order_id"].as_str() {
             let order = api.get(&format!("/api/orders/{order}")).await.expect(200);
-            assert_eq!(
-                format!("-{}", order.text("total")),
-                item["amount"].as_str().unwrap_or("")
-            );
+            assert_eq!(format!("-{}", order.text("total")), item["amount"].as_str().unwrap_or(""));
             assert_eq!(order.body["balance_after"], item["balance_after"]);
         }
     }
-    let after = api
-        .get(&format!("/api/users/{user}/wallet"))
-        .await
-        .expect(200);
+    let after = api.get(&format!("/api/users/{user}/wallet")).await.expect(200);
     assert_eq!(after.body["balance"], items[0]["balance_after"]);
     assert_eq!(after.body["updated_at"], items[0]["created_at"]);
     assert!(after.text("updated_at") > before.text("updated_at"));

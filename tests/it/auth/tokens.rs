@@ -53,17 +53,11 @@ async fn ask(api: &Api, lines: &[&str]) -> Reply {
     for line in lines {
         builder = builder.header("authorization", *line);
     }
-    api.send(builder.body(Bytes::new()).expect("a request"))
-        .await
-        .expect("an answer")
+    api.send(builder.body(Bytes::new()).expect("a request")).await.expect("an answer")
 }
 
 fn refused(reply: &Reply, what: &str) {
-    assert_eq!(
-        (reply.status.as_u16(), reply.code().as_str()),
-        (401, "unauthenticated"),
-        "{what}"
-    );
+    assert_eq!((reply.status.as_u16(), reply.code().as_str()), (401, "unauthenticated"), "{what}");
     let challenge = reply.header("www-authenticate").unwrap_or_default();
     assert!(challenge.starts_with("Bearer"), "{what}: {challenge}");
     // The answer never shows what was sent.
@@ -77,10 +71,7 @@ fn bad_claims() -> Vec<(&'static str, Value)> {
         ("expired beyond the leeway", with("exp", json!(now - 40))),
         ("expired long ago", with("exp", json!(0))),
         ("no exp", with("exp", Value::Null)),
-        (
-            "exp as a string",
-            with("exp", json!((now + 600).to_string())),
-        ),
+        ("exp as a string", with("exp", json!((now + 600).to_string()))),
         ("exp as a fraction", with("exp", json!("1e12"))),
         ("exp below zero", with("exp", json!(-1))),
         ("not yet valid", with("nbf", json!(now + 120))),
@@ -107,12 +98,7 @@ async fn a_token_with_a_wrong_claim_is_refused() {
         let reply = api.with_token(&hs256(&claims)).get("/api/users").await;
         refused(&reply, what);
     }
-    for sub in [
-        json!("7"),
-        json!(format!("{{{USER}}}")),
-        json!(7),
-        json!([USER]),
-    ] {
+    for sub in [json!("7"), json!(format!("{{{USER}}}")), json!(7), json!([USER])] {
         let mut claims = with("role", json!("buyer"));
         claims["sub"] = sub.clone();
         let reply = api.with_token(&hs256(&claims)).get("/api/orders").await;
@@ -123,14 +109,8 @@ async fn a_token_with_a_wrong_claim_is_refused() {
         ("as it should be", claims()),
         ("within the leeway of exp", with("exp", json!(now - 5))),
         ("within the leeway of nbf", with("nbf", json!(now + 5))),
-        (
-            "one audience of several",
-            with("aud", json!(["shop", "flashdeal"])),
-        ),
-        (
-            "a claim that nobody reads",
-            with("scope", json!({ "a": [1] })),
-        ),
+        ("one audience of several", with("aud", json!(["shop", "flashdeal"]))),
+        ("a claim that nobody reads", with("scope", json!({ "a": [1] }))),
     ] {
         let reply = api.with_token(&hs256(&claims)).get("/api/users").await;
         assert_eq!(reply.status.as_u16(), 200, "{what}: {reply:?}");
@@ -146,11 +126,8 @@ async fn a_token_with_a_wrong_signature_is_refused() {
     let signature = good.rsplit('.').next().expect("a signature").to_owned();
     let stump = good.trim_end_matches(&signature).to_owned();
     // {"alg":"none"}, {"alg":"None","typ":"JWT"}, {"typ":"JWT"}: base64url
-    let (none, none_title, no_alg) = (
-        "eyJhbGciOiJub25lIn0",
-        "eyJhbGciOiJOb25lIiwidHlwIjoiSldUIn0",
-        "eyJ0eXAiOiJKV1QifQ",
-    );
+    let (none, none_title, no_alg) =
+        ("eyJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIiwidHlwIjoiSldUIn0", "eyJ0eXAiOiJKV1QifQ");
     let admin_claims = with("role", json!("admin"));
     let table = [
         ("alg none, no signature", reheaded(none, "")),
@@ -159,19 +136,10 @@ async fn a_token_with_a_wrong_signature_is_refused() {
         ("no alg", reheaded(no_alg, &signature)),
         ("no signature", stump.clone()),
         ("half a signature", format!("{stump}{}", &signature[..20])),
-        (
-            "another key",
-            signed(Algorithm::HS256, &claims(), &[b'x'; 40]),
-        ),
+        ("another key", signed(Algorithm::HS256, &claims(), &[b'x'; 40])),
         ("an empty key", signed(Algorithm::HS256, &claims(), b"")),
-        (
-            "HS384",
-            signed(Algorithm::HS384, &claims(), SECRET.as_bytes()),
-        ),
-        (
-            "HS512",
-            signed(Algorithm::HS512, &claims(), SECRET.as_bytes()),
-        ),
+        ("HS384", signed(Algorithm::HS384, &claims(), SECRET.as_bytes())),
+        ("HS512", signed(Algorithm::HS512, &claims(), SECRET.as_bytes())),
         ("two parts", stump.trim_end_matches('.').to_owned()),
         ("four parts", format!("{good}.x")),
         ("no token", String::new()),
@@ -191,10 +159,7 @@ async fn a_token_with_a_wrong_signature_is_refused() {
     refused(&api.with_token(&grafted).get("/api/users").await, "grafted");
     let mut long = admin_claims;
     long["note"] = json!("x".repeat(9_000));
-    refused(
-        &api.with_token(&hs256(&long)).get("/api/users").await,
-        "well signed, too long",
-    );
+    refused(&api.with_token(&hs256(&long)).get("/api/users").await, "well signed, too long");
     service.finish().await;
 }
 
@@ -258,32 +223,16 @@ async fn a_public_key_is_no_secret() {
     .await;
     let api = &service.api;
     for kid in [Some("k1"), None] {
-        let reply = api
-            .with_token(&eddsa(&claims(), kid))
-            .get("/api/users")
-            .await;
+        let reply = api.with_token(&eddsa(&claims(), kid)).get("/api/users").await;
         assert_eq!(reply.status.as_u16(), 200, "{kid:?}: {reply:?}");
     }
-    refused(
-        &api.with_token(&eddsa(&claims(), Some("k2")))
-            .get("/api/users")
-            .await,
-        "another kid",
-    );
+    refused(&api.with_token(&eddsa(&claims(), Some("k2"))).get("/api/users").await, "another kid");
     let x: Vec<u8> = b"\xd7\x5a\x98\x01\x82\xb1\x0a\xb7\xd5\x4b\xfe\xd3\xc9\x64\x07\x3a\
         \x0e\xe1\x72\xf3\xda\xa6\x23\x25\xaf\x02\x1a\x68\xf7\x07\x51\x1a"
         .to_vec();
-    for secret in [
-        PUBLIC.as_bytes(),
-        &x,
-        jwks.to_string().as_bytes(),
-        SECRET.as_bytes(),
-    ] {
+    for secret in [PUBLIC.as_bytes(), &x, jwks.to_string().as_bytes(), SECRET.as_bytes()] {
         let forged = signed(Algorithm::HS256, &claims(), secret);
-        refused(
-            &api.with_token(&forged).get("/api/users").await,
-            "HS256 with the public key",
-        );
+        refused(&api.with_token(&forged).get("/api/users").await, "HS256 with the public key");
     }
     let stale = eddsa(&with("exp", json!(0)), Some("k1"));
     refused(&api.with_token(&stale).get("/api/users").await, "expired");

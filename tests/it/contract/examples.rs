@@ -17,10 +17,7 @@ use crate::support::contract::check;
 /// The examples of a content, with their names.
 fn examples_of(content: &Value) -> Vec<(String, Value)> {
     let examples = content["examples"].as_object().cloned().unwrap_or_default();
-    examples
-        .into_iter()
-        .map(|(name, example)| (name, resolved(example)["value"].clone()))
-        .collect()
+    examples.into_iter().map(|(name, example)| (name, resolved(example)["value"].clone())).collect()
 }
 
 /// What keeps `value` from being what `schema` says.
@@ -31,32 +28,21 @@ fn faults(schema: &Value, value: &Value) -> Vec<String> {
         .should_validate_formats(true)
         .build(&schema)
         .expect("a schema of openapi.yaml");
-    validator
-        .iter_errors(value)
-        .map(|error| error.to_string())
-        .collect()
+    validator.iter_errors(value).map(|error| error.to_string()).collect()
 }
 
 #[test]
 fn every_answer_has_examples_that_the_judge_accepts() {
     let mut count = 0;
     for operation in operations() {
-        let Operation {
-            template,
-            method,
-            value,
-            ..
-        } = &operation;
+        let Operation { template, method, value, .. } = &operation;
         let method: Method = method.parse().expect("a method");
         for (status, response) in value["responses"].as_object().expect("responses") {
             let response = resolved(response.clone());
             let contents = response["content"].as_object().expect("content");
             for (media, content) in contents {
                 let examples = examples_of(content);
-                assert!(
-                    !examples.is_empty(),
-                    "{method} {template} {status}: no example"
-                );
+                assert!(!examples.is_empty(), "{method} {template} {status}: no example");
                 for (_, example) in &examples {
                     let status = status.parse().expect("a status");
                     check(&method, template, &reply(status, media, example));
@@ -96,10 +82,7 @@ fn every_request_has_examples_of_its_own_schema() {
 /// The path of an operation with the examples of its parameters.
 fn example_path(operation: &Operation) -> String {
     let mut path = operation.template.clone();
-    for parameter in operation.value["parameters"]
-        .as_array()
-        .expect("parameters")
-    {
+    for parameter in operation.value["parameters"].as_array().expect("parameters") {
         if let (Some(name), Some(example)) =
             (parameter["name"].as_str(), parameter["example"].as_str())
         {
@@ -152,18 +135,11 @@ async fn every_example_request_works_on_the_demo_data() {
 /// Execute, and Execute again: the documented answer, then its replay.
 async fn first_order_is_the_example(api: &Api) {
     let operations = operations();
-    let place = operations
-        .iter()
-        .find(|operation| operation.id == "placeOrder");
+    let place = operations.iter().find(|operation| operation.id == "placeOrder");
     let place = place.expect("placeOrder");
     let keys = place.value["parameters"].as_array().expect("parameters");
-    let key = keys
-        .iter()
-        .find(|parameter| parameter["name"] == "Idempotency-Key");
-    let key = key.expect("a key")["example"]
-        .as_str()
-        .expect("its example")
-        .to_owned();
+    let key = keys.iter().find(|parameter| parameter["name"] == "Idempotency-Key");
+    let key = key.expect("a key")["example"].as_str().expect("its example").to_owned();
     let content = &place.value["requestBody"]["content"]["application/json"];
     let (_, body) = examples_of(content).remove(0);
     let made = api.post("/api/orders", &key, &body).await.expect(201);
@@ -175,10 +151,7 @@ async fn first_order_is_the_example(api: &Api) {
     let again = api.post("/api/orders", &key, &body).await.expect(201);
     assert!(again.replayed() && again.bytes == made.bytes);
     let buyer = DOCUMENT["components"]["examples"]["DemoBuyer"]["value"].clone();
-    let found = api
-        .get(&format!("/api/users/{}", demo::buyer(1)))
-        .await
-        .expect(200);
+    let found = api.get(&format!("/api/users/{}", demo::buyer(1))).await.expect(200);
     for name in ["id", "external_id", "name"] {
         assert_eq!(found.body[name], buyer[name]);
     }

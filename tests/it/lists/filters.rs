@@ -27,9 +27,7 @@ async fn a_parameter_that_a_list_does_not_know_is_refused_by_name() {
             assert_eq!(faulty_fields(&reply), [field], "{}{query}", list.path);
         }
         let reply = api.get(&format!("{}page=2", list.path)).await;
-        let message = reply.body["errors"][0]["message"]
-            .as_str()
-            .unwrap_or_default();
+        let message = reply.body["errors"][0]["message"].as_str().unwrap_or_default();
         assert!(message.contains("limit, cursor"), "{message}");
     }
     for (query, fields) in [
@@ -39,10 +37,7 @@ async fn a_parameter_that_a_list_does_not_know_is_refused_by_name() {
         ("reference=", vec!["reference"]),
         ("reference=a%00", vec!["reference"]),
         ("idempotency_key=k", vec!["idempotency_key"]),
-        (
-            "idempotency_key=a%20b&limit=0",
-            vec!["idempotency_key", "limit"],
-        ),
+        ("idempotency_key=a%20b&limit=0", vec!["idempotency_key", "limit"]),
     ] {
         let reply = api.get(&format!("/api/orders?{query}")).await.expect(400);
         assert_eq!(faulty_fields(&reply), fields, "{query}");
@@ -52,10 +47,7 @@ async fn a_parameter_that_a_list_does_not_know_is_refused_by_name() {
 
 /// Asks for one order by its key, in the header's spellings.
 async fn by_key(api: &Api, user: &str, key: &str) -> Value {
-    let key = key
-        .replace('"', "%22")
-        .replace('\\', "%5C")
-        .replace('#', "%23");
+    let key = key.replace('"', "%22").replace('\\', "%5C").replace('#', "%23");
     let path = format!("/api/orders?user_id={user}&idempotency_key={key}");
     api.get(&path).await.expect(200).body["items"].clone()
 }

@@ -11,10 +11,7 @@ use crate::support::api::{Reply, new_key};
 /// The members that a refusal names, in order.
 pub(crate) fn faulty_fields(reply: &Reply) -> Vec<String> {
     let errors = reply.body["errors"].as_array().cloned().unwrap_or_default();
-    errors
-        .iter()
-        .map(|error| error["field"].as_str().unwrap_or_default().to_owned())
-        .collect()
+    errors.iter().map(|error| error["field"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 /// Bodies as they stand (`U` and `S` are the ids) and the members that are named.
@@ -29,132 +26,45 @@ const BAD: &[(&str, &[&str])] = &[
     (r#"{"user_id":"U","sale_id":"S""#, &["body"]),
     (r#"{"user_id":"U","sale_id":"S"}{}"#, &["body"]),
     (r#"{"user_id":"U","sale_id":"S",}"#, &["body"]),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":1e999}"#,
-        &["body"],
-    ),
+    (r#"{"user_id":"U","sale_id":"S","quantity":1e999}"#, &["body"]),
     (r#"{"user_id":"U","sale_id":"S","quantity":NaN}"#, &["body"]),
     (r#"{"user_id":"U","sale_id":"S","quantity":01}"#, &["body"]),
-    (
-        r#"{"user_id":"U","sale_id":"S","reference":"\ud800"}"#,
-        &["body"],
-    ),
+    (r#"{"user_id":"U","sale_id":"S","reference":"\ud800"}"#, &["body"]),
     ("{}", &["user_id", "sale_id"]),
     (r#"{"user_id":null,"sale_id":"S"}"#, &["user_id"]),
     (r#"{"user_id":7,"sale_id":"S"}"#, &["user_id"]),
     (r#"{"user_id":"{U}","sale_id":"S"}"#, &["user_id"]),
     (r#"{"user_id":"urn:uuid:U","sale_id":"S"}"#, &["user_id"]),
     (r#"{"user_id":" U","sale_id":"S"}"#, &["user_id"]),
-    (
-        r#"{"user_id":"U","sale_id":"0190b0000000700080000000000000ff"}"#,
-        &["sale_id"],
-    ),
+    (r#"{"user_id":"U","sale_id":"0190b0000000700080000000000000ff"}"#, &["sale_id"]),
     (r#"{"user_id":"U","sale_id":["S"]}"#, &["sale_id"]),
-    (
-        r#"{"user_id":"U","user_id":"U","sale_id":"S"}"#,
-        &["user_id"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":0}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":-1}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":101}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":18446744073709551617}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":1.5}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":"1"}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":true}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":null}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","quantity":1,"quantity":1}"#,
-        &["quantity"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","reference":""}"#,
-        &["reference"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","reference":4711}"#,
-        &["reference"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","reference":null}"#,
-        &["reference"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","reference":"a\u0000b"}"#,
-        &["reference"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","reference":"a\nb"}"#,
-        &["reference"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","reference":"a\u0085b"}"#,
-        &["reference"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","valid_until":"2099-01-01"}"#,
-        &["valid_until"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","valid_until":"2099-01-01T00:00:00"}"#,
-        &["valid_until"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","valid_until":"2099-02-30T00:00:00Z"}"#,
-        &["valid_until"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","valid_until":"2099-01-01T24:00:00Z"}"#,
-        &["valid_until"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","valid_until":"12099-01-01T00:00:00Z"}"#,
-        &["valid_until"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","valid_until":"tomorrow"}"#,
-        &["valid_until"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","valid_until":4070908800}"#,
-        &["valid_until"],
-    ),
-    (
-        r#"{"user_id":"U","sale_id":"S","valid_until":null}"#,
-        &["valid_until"],
-    ),
+    (r#"{"user_id":"U","user_id":"U","sale_id":"S"}"#, &["user_id"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":0}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":-1}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":101}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":18446744073709551617}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":1.5}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":"1"}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":true}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":null}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","quantity":1,"quantity":1}"#, &["quantity"]),
+    (r#"{"user_id":"U","sale_id":"S","reference":""}"#, &["reference"]),
+    (r#"{"user_id":"U","sale_id":"S","reference":4711}"#, &["reference"]),
+    (r#"{"user_id":"U","sale_id":"S","reference":null}"#, &["reference"]),
+    (r#"{"user_id":"U","sale_id":"S","reference":"a\u0000b"}"#, &["reference"]),
+    (r#"{"user_id":"U","sale_id":"S","reference":"a\nb"}"#, &["reference"]),
+    (r#"{"user_id":"U","sale_id":"S","reference":"a\u0085b"}"#, &["reference"]),
+    (r#"{"user_id":"U","sale_id":"S","valid_until":"2099-01-01"}"#, &["valid_until"]),
+    (r#"{"user_id":"U","sale_id":"S","valid_until":"2099-01-01T00:00:00"}"#, &["valid_until"]),
+    (r#"{"user_id":"U","sale_id":"S","valid_until":"2099-02-30T00:00:00Z"}"#, &["valid_until"]),
+    (r#"{"user_id":"U","sale_id":"S","valid_until":"2099-01-01T24:00:00Z"}"#, &["valid_until"]),
+    (r#"{"user_id":"U","sale_id":"S","valid_until":"12099-01-01T00:00:00Z"}"#, &["valid_until"]),
+    (r#"{"user_id":"U","sale_id":"S","valid_until":"tomorrow"}"#, &["valid_until"]),
+    (r#"{"user_id":"U","sale_id":"S","valid_until":4070908800}"#, &["valid_until"]),
+    (r#"{"user_id":"U","sale_id":"S","valid_until":null}"#, &["valid_until"]),
     (r#"{"user_id":"U","sale_id":"S","price":1.00}"#, &["price"]),
-    (
-        r#"{"user_id":"U","sale_id":"S","User_id":"U"}"#,
-        &["User_id"],
-    ),
-    (
-        r#"{"quantity":0,"x":1,"sale_id":"S"}"#,
-        &["user_id", "quantity", "x"],
-    ),
+    (r#"{"user_id":"U","sale_id":"S","User_id":"U"}"#, &["User_id"]),
+    (r#"{"quantity":0,"x":1,"sale_id":"S"}"#, &["user_id", "quantity", "x"]),
 ];
 
 #[tokio::test]
@@ -184,10 +94,7 @@ async fn a_bad_body_is_refused_with_every_member_that_is_wrong() {
     let long = json!({ "user_id": user, "sale_id": sale, "reference": "ä".repeat(201) });
     let long = api.post("/api/orders", &key, &long).await;
     assert_eq!(faulty_fields(&long), ["reference"]);
-    assert_eq!(
-        (api.stock(&sale).await, api.balance(&user).await.as_str()),
-        (200, "500.00")
-    );
+    assert_eq!((api.stock(&sale).await, api.balance(&user).await.as_str()), (200, "500.00"));
     // None of it touched the key.
     api.buy(&key, &user, &sale).await.expect(201);
     service.finish().await;
@@ -204,11 +111,7 @@ async fn one_meaning_has_several_spellings_and_one_order() {
         (json!({}), json!({ "quantity": 1 }), 1),
         (json!({ "quantity": 3 }), json!({ "quantity": 3.0 }), 3),
         (json!({ "quantity": 100 }), json!({ "quantity": 1e2 }), 100),
-        (
-            json!({ "user_id": upper.0 }),
-            json!({ "sale_id": upper.1 }),
-            1,
-        ),
+        (json!({ "user_id": upper.0 }), json!({ "sale_id": upper.1 }), 1),
         (
             json!({ "valid_until": "2099-12-31T23:59:59Z" }),
             json!({ "valid_until": "2100-01-01T05:29:59.0000009+05:30" }),
@@ -219,11 +122,7 @@ async fn one_meaning_has_several_spellings_and_one_order() {
             json!({ "valid_until": "9999-12-31t22:59:59.999999-01:00" }),
             1,
         ),
-        (
-            json!({ "reference": "ä 漢 🎧 \"" }),
-            json!({ "reference": "\u{e4} 漢 🎧 \"" }),
-            1,
-        ),
+        (json!({ "reference": "ä 漢 🎧 \"" }), json!({ "reference": "\u{e4} 漢 🎧 \"" }), 1),
     ];
     for (first, second, units) in pairs {
         let key = new_key();
@@ -234,21 +133,12 @@ async fn one_meaning_has_several_spellings_and_one_order() {
             }
             body
         };
-        let made = api
-            .post("/api/orders", &key, &full(&first))
-            .await
-            .expect(201);
+        let made = api.post("/api/orders", &key, &full(&first)).await.expect(201);
         assert_eq!(made.body["quantity"], units, "{first}");
         assert!(!made.replayed());
         assert_eq!(made.text("user_id"), user);
-        let again = api
-            .post("/api/orders", &key, &full(&second))
-            .await
-            .expect(201);
-        assert!(
-            again.replayed() && again.bytes == made.bytes,
-            "{second}: {again:?}"
-        );
+        let again = api.post("/api/orders", &key, &full(&second)).await.expect(201);
+        assert!(again.replayed() && again.bytes == made.bytes, "{second}: {again:?}");
     }
     assert_eq!(api.stock(&sale).await, 200 - 108);
     service.finish().await;
@@ -282,10 +172,7 @@ async fn a_reference_comes_back_and_finds_its_orders() {
         let found = api.get(&format!("/api/orders?{filter}")).await.expect(200);
         let items = found.body["items"].as_array().expect("items");
         assert_eq!(items.len(), count, "{filter}");
-        assert!(
-            items.iter().all(|order| order["reference"] == reference),
-            "{filter}"
-        );
+        assert!(items.iter().all(|order| order["reference"] == reference), "{filter}");
     }
     service.finish().await;
 }

@@ -9,17 +9,14 @@ use crate::support::api::{Api, Reply, new_key};
 
 /// Places an order with these header lines of keys, as they stand.
 async fn order_with(api: &Api, keys: &[&[u8]], body: &Value) -> Reply {
-    let mut builder = api
-        .request(Method::POST, "/api/orders")
-        .header("content-type", "application/json");
+    let mut builder =
+        api.request(Method::POST, "/api/orders").header("content-type", "application/json");
     for key in keys {
         let line = HeaderValue::from_bytes(key).expect("a header line");
         builder = builder.header("idempotency-key", line);
     }
     let request = builder.body(Bytes::from(body.to_string()));
-    api.send(request.expect("a request"))
-        .await
-        .expect("an answer")
+    api.send(request.expect("a request")).await.expect("an answer")
 }
 
 #[tokio::test]
@@ -106,10 +103,7 @@ async fn a_spent_key_refuses_every_other_meaning_and_names_its_order() {
     }
     let bare = api.buy(&key, &user, &sale).await;
     bare.refused(422, "idempotency_key_reused", "yes", "new_key");
-    assert_eq!(
-        (api.stock(&sale).await, api.stock(&other_sale).await),
-        (8, 9)
-    );
+    assert_eq!((api.stock(&sale).await, api.stock(&other_sale).await), (8, 9));
     let again = api.post("/api/orders", &key, &body).await.expect(201);
     assert!(again.replayed() && again.bytes == made.bytes);
     service.finish().await;
@@ -125,19 +119,13 @@ async fn a_refusal_leaves_the_key_free_for_another_body() {
         let key = key.clone();
         async move { api.post("/api/orders", &key, &body).await }
     };
-    place(4)
-        .await
-        .refused(400, "out_of_stock", "no", "same_key");
-    place(3)
-        .await
-        .refused(400, "insufficient_balance", "no", "same_key");
+    place(4).await.refused(400, "out_of_stock", "no", "same_key");
+    place(3).await.refused(400, "insufficient_balance", "no", "same_key");
     let asked = format!("/api/orders?user_id={user}&idempotency_key={key}");
     assert_eq!(api.get(&asked).await.expect(200).body["items"], json!([]));
     let made = place(2).await.expect(201);
     assert!(!made.replayed());
-    place(3)
-        .await
-        .refused(422, "idempotency_key_reused", "yes", "new_key");
+    place(3).await.refused(422, "idempotency_key_reused", "yes", "new_key");
     let found = api.get(&asked).await.expect(200);
     assert_eq!(found.body, json!({ "items": [made.body] }));
     service.finish().await;
@@ -159,9 +147,7 @@ async fn a_key_that_made_an_order_replays_it_behind_its_valid_until() {
         }
     };
     let limit = std::time::Duration::from_secs(30);
-    tokio::time::timeout(limit, late)
-        .await
-        .expect("an end of the attempt");
+    tokio::time::timeout(limit, late).await.expect("an end of the attempt");
     let again = api.post("/api/orders", &key, &body).await.expect(201);
     assert!(again.replayed() && again.bytes == made.bytes);
     let stale = api.post("/api/orders", &new_key(), &body).await;
@@ -180,25 +166,10 @@ async fn keys_of_other_users_and_operations_never_meet() {
     assert!(!theirs.replayed() && ours.id() != theirs.id());
     let deposits = format!("/api/users/{ada}/wallet/deposits");
     let amount = json!({ "amount": "1.00" });
-    assert!(
-        !api.post(&deposits, &key, &amount)
-            .await
-            .expect(201)
-            .replayed()
-    );
-    assert!(
-        !api.post("/api/users", &key, &json!({}))
-            .await
-            .expect(201)
-            .replayed()
-    );
+    assert!(!api.post(&deposits, &key, &amount).await.expect(201).replayed());
+    assert!(!api.post("/api/users", &key, &json!({})).await.expect(201).replayed());
     let item = json!({ "name": "lamp", "unit_price": "1.00", "stock": 1 });
-    assert!(
-        !api.post("/api/sales", &key, &item)
-            .await
-            .expect(201)
-            .replayed()
-    );
+    assert!(!api.post("/api/sales", &key, &item).await.expect(201).replayed());
     let again = api.buy(&key, &ada, &sale).await.expect(201);
     assert!(again.replayed() && again.bytes == ours.bytes);
     assert_eq!(api.balance(&ada).await, "9.00");

@@ -21,17 +21,11 @@ async fn a_key_lives_through_the_whole_window_of_a_sale() {
 
     let early = api.buy(&key, &user, &sale).await;
     let early = early.refused(400, "sale_not_open", "no", "same_key");
-    assert_eq!(
-        (early.text("starts_at"), early.text("ends_at")),
-        (starts_at, ends_at)
-    );
+    assert_eq!((early.text("starts_at"), early.text("ends_at")), (starts_at, ends_at));
     until_status(api, &sale, "live").await;
     let made = api.buy(&key, &user, &sale).await.expect(201);
     let late = api.buy(&new_key(), &other, &sale).await;
-    assert_eq!(
-        late.refused(400, "out_of_stock", "no", "same_key").body["stock"],
-        0
-    );
+    assert_eq!(late.refused(400, "out_of_stock", "no", "same_key").body["stock"], 0);
     let sold_out = api.buy(&key, &user, &sale).await.expect(201);
     assert!(sold_out.replayed() && sold_out.bytes == made.bytes);
 

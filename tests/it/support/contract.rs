@@ -51,10 +51,7 @@ pub(crate) fn check(method: &Method, path: &str, reply: &Reply) {
         let code = reply.body["code"].as_str();
         let head = *method == Method::HEAD;
         let known = head || matches!(code, Some("route_not_found" | "method_not_allowed"));
-        assert!(
-            known,
-            "{method} {path} is not in openapi.yaml, answered {reply:?}"
-        );
+        assert!(known, "{method} {path} is not in openapi.yaml, answered {reply:?}");
         check_unrouted(method, reply);
         return;
     };
@@ -65,19 +62,12 @@ pub(crate) fn check(method: &Method, path: &str, reply: &Reply) {
         check_unrouted(method, reply);
         return;
     }
-    assert!(
-        !response.is_null(),
-        "{at} is not in openapi.yaml: {reply:?}"
-    );
+    assert!(!response.is_null(), "{at} is not in openapi.yaml: {reply:?}");
     check_headers(&at, response, reply);
-    let content = response["content"]
-        .as_object()
-        .unwrap_or_else(|| panic!("{at}: no content"));
+    let content = response["content"].as_object().unwrap_or_else(|| panic!("{at}: no content"));
     let content_type = reply.header("content-type").unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
-    let media = content
-        .get(essence)
-        .unwrap_or_else(|| panic!("{at}: {essence} is not promised"));
+    let media = content.get(essence).unwrap_or_else(|| panic!("{at}: {essence} is not promised"));
     if essence.ends_with("json") {
         check_body(&at, &media["schema"], reply);
     }
@@ -105,11 +95,7 @@ fn check_problem(at: &str, reply: &Reply) {
     let kind = PROBLEMS.iter().find(|kind| kind.code == code);
     let kind = kind.unwrap_or_else(|| panic!("{at}: {code} is no code: {body}"));
     let found = (&body["type"], &body["title"], &body["status"]);
-    let wanted = (
-        &json!(format!("/problems/{code}")),
-        &json!(kind.title),
-        &json!(kind.status),
-    );
+    let wanted = (&json!(format!("/problems/{code}")), &json!(kind.title), &json!(kind.status));
     assert_eq!(found, wanted, "{at}: {body}");
     assert_eq!(reply.status.as_u16(), kind.status, "{at}: {body}");
     let instance = body["instance"].as_str();
@@ -122,10 +108,7 @@ fn check_headers(at: &str, response: &'static Value, reply: &Reply) {
     for (name, header) in response["headers"].as_object().into_iter().flatten() {
         let header = resolve(header);
         let required = header["required"] == true;
-        assert!(
-            !required || reply.header(name).is_some(),
-            "{at}: {name} is missing: {reply:?}"
-        );
+        assert!(!required || reply.header(name).is_some(), "{at}: {name} is missing: {reply:?}");
     }
 }
 
@@ -139,16 +122,11 @@ fn check_body(at: &str, schema: &'static Value, reply: &Reply) {
     let code = reply.body["code"].as_str();
     let lists = |shape: &&&'static Value| {
         let codes = &resolve(shape)["properties"]["code"]["x-extensible-enum"];
-        codes
-            .as_array()
-            .is_some_and(|codes| codes.iter().any(|known| known.as_str() == code))
+        codes.as_array().is_some_and(|codes| codes.iter().any(|known| known.as_str() == code))
     };
     let is_problem = reply.status.as_u16() >= 400 && code.is_some();
     let shape = if is_problem {
-        shapes
-            .iter()
-            .find(lists)
-            .unwrap_or_else(|| panic!("{at}: code {code:?} is not promised"))
+        shapes.iter().find(lists).unwrap_or_else(|| panic!("{at}: code {code:?} is not promised"))
     } else {
         shapes[0]
     };
@@ -168,18 +146,14 @@ fn check_shape(at: &str, shape: &Value, reply: &Reply) {
 }
 
 fn validator(shape: &Value) -> Arc<Validator> {
-    let mut known = VALIDATORS
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut known = VALIDATORS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let key = shape.to_string();
     let made = known.entry(key).or_insert_with(|| {
         let mut schema = shape.clone();
         schema["components"] = DOCUMENT["components"].clone();
         schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
         close(&mut schema);
-        let validator = jsonschema::options()
-            .should_validate_formats(true)
-            .build(&schema);
+        let validator = jsonschema::options().should_validate_formats(true).build(&schema);
         Arc::new(validator.expect("a schema of openapi.yaml"))
     });
     Arc::clone(made)
@@ -187,9 +161,7 @@ fn validator(shape: &Value) -> Arc<Validator> {
 
 fn resolve(value: &'static Value) -> &'static Value {
     match value["$ref"].as_str() {
-        Some(reference) => DOCUMENT
-            .pointer(&reference[1..])
-            .expect("a reference that resolves"),
+        Some(reference) => DOCUMENT.pointer(&reference[1..]).expect("a reference that resolves"),
         None => value,
     }
 }
@@ -197,10 +169,8 @@ fn resolve(value: &'static Value) -> &'static Value {
 /// The operation of a path, literal paths before templates.
 fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().expect("paths");
-    let mut candidates: Vec<_> = paths
-        .iter()
-        .filter(|(template, _)| fits(template, path))
-        .collect();
+    let mut candidates: Vec<_> =
+        paths.iter().filter(|(template, _)| fits(template, path)).collect();
     candidates.sort_by_key(|(template, _)| template.matches('{').count());
     let method = method.as_str().to_lowercase();
     candidates
@@ -209,11 +179,7 @@ fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static Valu
 }
 
 fn fits(template: &str, path: &str) -> bool {
-    let path = if path.len() > 1 {
-        path.trim_end_matches('/')
-    } else {
-        path
-    };
+    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
     let (wanted, given): (Vec<_>, Vec<_>) =
         (template.split('/').collect(), path.split('/').collect());
     wanted.len() == given.len()
