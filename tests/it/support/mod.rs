@@ -5,6 +5,7 @@
 //! * `service`: the service, in this process (`Service::start`), with its own database and a port
 //!   that the system picks; `finish` checks the books and stops it.
 //! * `api`: one call over HTTP; the answer is checked against `openapi.yaml` before a test sees it.
+//! * `crowd`: many requests over keep-alive connections, until each answer is definite.
 //! * `contract`: `openapi.yaml` as a judge of answers.
 //! * `process`: the real binary as a child process, for what only a process can suffer.
 
@@ -12,6 +13,7 @@
 
 pub(crate) mod api;
 pub(crate) mod contract;
+pub(crate) mod crowd;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod service;

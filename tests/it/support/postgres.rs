@@ -27,6 +27,7 @@ static CLONING: Mutex<()> = Mutex::new(());
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
 /// A database of a test's own.
+#[derive(Clone)]
 pub(crate) struct TestDatabase {
     /// How to reach it.
     pub(crate) url: String,
