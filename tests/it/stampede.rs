@@ -37,12 +37,7 @@ async fn a_hundred_units_are_sold_a_hundred_times_to_five_thousand_buyers() {
 
 async fn stampede(units: u32) {
     let service = Service::start().await;
-    let buyers = seed_buyers(
-        &service.database,
-        i64::from(units * BUYERS_PER_UNIT),
-        "10.00",
-    )
-    .await;
+    let buyers = seed_buyers(&service.database, i64::from(units * BUYERS_PER_UNIT), "10.00").await;
     let sale = service.api.sale("10.00", units).await;
     let wishes = buyers.iter().map(|buyer| Wish::unit(buyer, &sale));
     let replies = crowd(service.api.address(), CONNECTIONS, wishes.collect()).await;
@@ -50,10 +45,7 @@ async fn stampede(units: u32) {
     let made = made(&replies, "out_of_stock");
     assert_eq!(made.len(), units as usize, "exactly what was there is sold");
     for reply in replies.iter().filter(|reply| reply.status != 201) {
-        assert_eq!(
-            reply.body["stock"], 0,
-            "nobody is refused while a unit is left"
-        );
+        assert_eq!(reply.body["stock"], 0, "nobody is refused while a unit is left");
     }
     assert_sold_out(&service, &sale, &made).await;
     let spent = "SELECT count(*) FILTER (WHERE balance = 0), count(*) FILTER (WHERE balance = 10)
@@ -94,10 +86,7 @@ async fn assert_sold_out(service: &Service, sale: &str, made: &[&Reply]) {
     let last = made.iter().find(|reply| reply.id() == *last).unwrap();
     let read = service.api.get(&format!("/api/sales/{sale}")).await;
     let read = read.expect(200);
-    assert_eq!(
-        (&read.body["stock"], read.text("status")),
-        (&json!(0), "sold_out".to_owned())
-    );
+    assert_eq!((&read.body["stock"], read.text("status")), (&json!(0), "sold_out".to_owned()));
     assert_eq!(read.text("sold_out_at"), last.text("created_at"));
 }
 
@@ -109,9 +98,8 @@ async fn many_sales_at_once_do_not_touch_one_another() {
     for stock in 1..=8 {
         sales.push((service.api.sale("1.00", stock).await, stock as usize));
     }
-    let wishes = buyers
-        .iter()
-        .flat_map(|buyer| sales.iter().map(|(sale, _)| Wish::unit(buyer, sale)));
+    let wishes =
+        buyers.iter().flat_map(|buyer| sales.iter().map(|(sale, _)| Wish::unit(buyer, sale)));
     let replies = crowd(service.api.address(), CONNECTIONS, wishes.collect()).await;
     let made = made(&replies, "out_of_stock");
     assert_eq!(made.len(), (1..=8).sum::<usize>());
@@ -129,25 +117,16 @@ async fn money_for_three_buys_three_of_twenty_orders_in_parallel() {
     let service = Service::start().await;
     let user = service.api.user("30.00").await;
     // Two sales: neither sale's lock alone can keep the wallet.
-    let sales = [
-        service.api.sale("10.00", 100).await,
-        service.api.sale("10.00", 100).await,
-    ];
+    let sales = [service.api.sale("10.00", 100).await, service.api.sale("10.00", 100).await];
     let wishes = (0..20).map(|n| Wish::unit(&user, &sales[n % 2]));
     let replies = crowd(service.api.address(), 20, wishes.collect()).await;
     let made = made(&replies, "insufficient_balance");
-    let balances: BTreeSet<String> = made
-        .iter()
-        .map(|reply| reply.text("balance_after"))
-        .collect();
+    let balances: BTreeSet<String> = made.iter().map(|reply| reply.text("balance_after")).collect();
     assert_eq!(made.len(), 3);
     let expected = ["0.00", "10.00", "20.00"].map(str::to_owned);
     assert_eq!(balances, BTreeSet::from(expected));
     for reply in replies.iter().filter(|reply| reply.status == 400) {
-        assert_eq!(
-            (reply.text("balance"), reply.text("total")),
-            ("0.00".into(), "10.00".into())
-        );
+        assert_eq!((reply.text("balance"), reply.text("total")), ("0.00".into(), "10.00".into()));
     }
     assert_eq!(service.api.balance(&user).await, "0.00");
     service.finish().await;
@@ -163,10 +142,7 @@ async fn a_limit_of_two_gives_two_to_twenty_new_keys_in_parallel() {
     let replies = crowd(service.api.address(), 20, wishes).await;
     assert_eq!(made(&replies, "purchase_limit_reached").len(), 2);
     for reply in replies.iter().filter(|reply| reply.status == 400) {
-        assert_eq!(
-            (&reply.body["limit"], &reply.body["bought"]),
-            (&json!(2), &json!(2))
-        );
+        assert_eq!((&reply.body["limit"], &reply.body["bought"]), (&json!(2), &json!(2)));
     }
     assert_eq!(service.api.stock(&sale).await, 98);
     service.finish().await;
@@ -183,14 +159,9 @@ async fn deposits_and_orders_of_one_wallet_form_one_chain() {
     });
     let replies = crowd(service.api.address(), 40, wishes.collect()).await;
     let made = made(&replies, "insufficient_balance");
-    let orders = made
-        .iter()
-        .filter(|reply| reply.body["sale_id"] == json!(sale));
+    let orders = made.iter().filter(|reply| reply.body["sale_id"] == json!(sale));
     let (orders, left) = (orders.count(), 45);
-    assert_eq!(
-        service.api.balance(&user).await,
-        format!("{}.00", left - orders)
-    );
+    assert_eq!(service.api.balance(&user).await, format!("{}.00", left - orders));
     let mut session = service.database.session().await;
     let chain: Vec<(i64, bool)> = sqlx::query_as(
         "SELECT number, balance_after = amount + lag(balance_after, 1, 0.00) OVER (ORDER BY number)
@@ -201,11 +172,7 @@ async fn deposits_and_orders_of_one_wallet_form_one_chain() {
     .await
     .unwrap();
     let entries = (41 + orders) as i64;
-    assert!(
-        chain
-            .into_iter()
-            .eq((1..=entries).map(|number| (number, true)))
-    );
+    assert!(chain.into_iter().eq((1..=entries).map(|number| (number, true))));
     service.finish().await;
 }
 
@@ -224,11 +191,7 @@ async fn whole_table_reads_during_a_run_never_miss_a_cent() {
     let replies = crowd(service.api.address(), CONNECTIONS, wishes.collect()).await;
     done.store(true, Ordering::Relaxed);
     let states = reader.await.unwrap();
-    assert!(
-        replies
-            .iter()
-            .any(|reply| reply.code() == "insufficient_balance")
-    );
+    assert!(replies.iter().any(|reply| reply.code() == "insufficient_balance"));
     assert!(states.len() >= 10, "too few states were seen: {states:?}");
     service.finish().await;
 }
@@ -248,10 +211,7 @@ async fn read_until(database: TestDatabase, done: Arc<AtomicBool>) -> BTreeSet<i
         .fetch_one(&mut session)
         .await
         .unwrap();
-        assert!(
-            money && units,
-            "money {money}, units {units} at {orders} orders"
-        );
+        assert!(money && units, "money {money}, units {units} at {orders} orders");
         states.insert(orders);
     }
     states

@@ -20,17 +20,11 @@ const KEYS_OF_ORDERS: &str = "SELECT count(*) FROM idempotency_keys WHERE operat
 /// All of them are the same 201; exactly `first` of them did the work.
 fn assert_twins(replies: &[Reply], first: usize) {
     for reply in replies {
-        assert_eq!(
-            (reply.status.as_u16(), &reply.bytes),
-            (201, &replies[0].bytes)
-        );
+        assert_eq!((reply.status.as_u16(), &reply.bytes), (201, &replies[0].bytes));
         assert_eq!(reply.header("location"), replies[0].header("location"));
     }
     let fresh = replies.iter().filter(|reply| !reply.replayed()).count();
-    assert_eq!(
-        fresh, first,
-        "who did the work is not marked as a replay, the others are"
-    );
+    assert_eq!(fresh, first, "who did the work is not marked as a replay, the others are");
 }
 
 /// A service with a user who has 100.00 and a sale at 10.00.
@@ -51,13 +45,7 @@ async fn fifty_clicks_with_one_key_are_one_order_and_fifty_equal_answers() {
     let wish = Wish::order(&new_key(), &order(&user, &sale, 1));
     let replies = crowd(service.api.address(), 50, vec![wish; 50]).await;
     assert_twins(&replies, 1);
-    assert_eq!(
-        (
-            count(&service, ORDERS).await,
-            count(&service, KEYS_OF_ORDERS).await
-        ),
-        (1, 1)
-    );
+    assert_eq!((count(&service, ORDERS).await, count(&service, KEYS_OF_ORDERS).await), (1, 1));
     assert_eq!(service.api.stock(&sale).await, 4);
     assert_eq!(service.api.balance(&user).await, "90.00");
     service.finish().await;
@@ -153,10 +141,7 @@ async fn one_key_with_two_bodies_in_parallel_has_one_winner() {
 async fn every_meaningful_member_of_the_body_belongs_to_the_key() {
     let (service, user, sale) = scene(5).await;
     let other = service.api.sale("10.00", 5).await;
-    let (key, body) = (
-        new_key(),
-        json!({ "user_id": user, "sale_id": sale, "reference": "a" }),
-    );
+    let (key, body) = (new_key(), json!({ "user_id": user, "sale_id": sale, "reference": "a" }));
     let made = service.api.post("/api/orders", &key, &body).await;
     for (member, value) in [
         ("quantity", json!(2)),
@@ -185,9 +170,8 @@ async fn the_same_key_of_two_users_is_two_orders() {
     let key = new_key();
     let wish = |n: usize| Wish::order(&key, &order(&users[n % 2], &sale, 1));
     let replies = crowd(service.api.address(), 20, (0..20).map(wish).collect()).await;
-    let (one, two): (Vec<_>, Vec<_>) = replies
-        .into_iter()
-        .partition(|reply| reply.body["user_id"] == json!(users[0]));
+    let (one, two): (Vec<_>, Vec<_>) =
+        replies.into_iter().partition(|reply| reply.body["user_id"] == json!(users[0]));
     assert_eq!((one.len(), two.len()), (10, 10));
     assert_twins(&one, 1);
     assert_twins(&two, 1);
@@ -202,14 +186,8 @@ async fn a_key_means_something_else_in_each_operation() {
     let item = json!({ "name": "Test item", "unit_price": "1.00", "stock": 1 });
     let requests = [
         ("/api/orders".to_owned(), order(&user, &sale, 1)),
-        (
-            format!("/api/users/{user}/wallet/deposits"),
-            json!({ "amount": "1.00" }),
-        ),
-        (
-            "/api/users".to_owned(),
-            json!({ "opening_balance": "1.00" }),
-        ),
+        (format!("/api/users/{user}/wallet/deposits"), json!({ "amount": "1.00" })),
+        ("/api/users".to_owned(), json!({ "opening_balance": "1.00" })),
         ("/api/sales".to_owned(), item),
     ];
     let mut ids = Vec::new();

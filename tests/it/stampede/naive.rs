@@ -69,16 +69,12 @@ fn answer(sold: Result<bool, sqlx::Error>) -> Response<Full<Bytes>> {
 
 async fn sell(pool: &PgPool) -> Result<bool, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    let stock: i32 = sqlx::query_scalar("SELECT stock FROM sales")
-        .fetch_one(&mut *transaction)
-        .await?;
+    let stock: i32 =
+        sqlx::query_scalar("SELECT stock FROM sales").fetch_one(&mut *transaction).await?;
     if stock == 0 {
         return Ok(false);
     }
-    sqlx::query("UPDATE sales SET stock = $1")
-        .bind(stock - 1)
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query("UPDATE sales SET stock = $1").bind(stock - 1).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }

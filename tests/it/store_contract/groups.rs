@@ -44,11 +44,7 @@ async fn in_groups<S: Store>(store: &S, world: &SeededWorld) -> Answers {
 
 async fn one_by_one<S: Store>(store: &S, world: &SeededWorld) -> Answers {
     world.arrange(store).await;
-    let admission = Admission::new(AdmissionOptions {
-        slots: 1,
-        waiting_max: 1,
-        wait_max: LONG,
-    });
+    let admission = Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG });
     let engine = Pessimistic::new(store.clone(), Arc::new(admission), LONG);
     let mut answers = Vec::new();
     for (_, orders) in &world.groups {
@@ -75,17 +71,10 @@ fn timeless(mut answer: OrderAnswer) -> OrderAnswer {
 
 fn assert_same(seed: u64, what: &str, left: &Answers, right: &Answers) {
     for (group, (left, right)) in left.iter().zip(right).enumerate() {
-        assert_eq!(
-            left.len(),
-            right.len(),
-            "seed {seed}, group {group}, {what}"
-        );
+        assert_eq!(left.len(), right.len(), "seed {seed}, group {group}, {what}");
         for (at, (left, right)) in left.iter().zip(right).enumerate() {
             let (left, right) = (timeless(left.clone()), timeless(right.clone()));
-            assert_eq!(
-                left, right,
-                "seed {seed}, group {group}, order {at}, {what}"
-            );
+            assert_eq!(left, right, "seed {seed}, group {group}, order {at}, {what}");
         }
     }
     assert_eq!(left.len(), right.len(), "seed {seed}, {what}");
@@ -153,10 +142,7 @@ async fn on_postgresql_a_group_decides_as_its_orders_one_by_one_and_as_in_memory
     }
     let mut met = Met::default();
     while let Some(answers) = lanes.join_next().await {
-        answers
-            .unwrap()
-            .iter()
-            .for_each(|answers| met.count(answers));
+        answers.unwrap().iter().for_each(|answers| met.count(answers));
     }
     met.assert_each_at_least(3);
     assert_balanced(&grouped_database).await;
@@ -171,18 +157,8 @@ async fn compare(seeds: Range<u64>, grouped: PgStore, alone: PgStore) -> Vec<Ans
         let expected = in_groups(&model, &world).await;
         let (answers, single) =
             tokio::join!(in_groups(&grouped, &world), one_by_one(&alone, &world));
-        assert_same(
-            seed,
-            "PostgreSQL against memory, groups",
-            &answers,
-            &expected,
-        );
-        assert_same(
-            seed,
-            "PostgreSQL one by one against memory",
-            &single,
-            &expected,
-        );
+        assert_same(seed, "PostgreSQL against memory, groups", &answers, &expected);
+        assert_same(seed, "PostgreSQL one by one against memory", &single, &expected);
         assert_same_rows(seed, &grouped, &model, &world).await;
         assert_same_rows(seed, &alone, &model, &world).await;
         all.push(answers);
@@ -201,25 +177,13 @@ async fn assert_same_rows<S: Store>(
     for sale in &world.sales {
         let mut left = own.sale(sale.id).await.unwrap().unwrap();
         let right = other.sale(sale.id).await.unwrap().unwrap();
-        assert_eq!(
-            left.sold_out_at.is_some(),
-            right.sold_out_at.is_some(),
-            "seed {seed}"
-        );
+        assert_eq!(left.sold_out_at.is_some(), right.sold_out_at.is_some(), "seed {seed}");
         left.sold_out_at = right.sold_out_at;
         assert_eq!(left, right, "seed {seed}");
     }
     for (user, _) in &world.users {
-        let left = own
-            .lock_wallet(*user)
-            .await
-            .unwrap()
-            .map(|(wallet, _)| wallet);
-        let right = other
-            .lock_wallet(*user)
-            .await
-            .unwrap()
-            .map(|(wallet, _)| wallet);
+        let left = own.lock_wallet(*user).await.unwrap().map(|(wallet, _)| wallet);
+        let right = other.lock_wallet(*user).await.unwrap().map(|(wallet, _)| wallet);
         assert_eq!(left, right, "seed {seed}");
     }
     own.rollback().await;

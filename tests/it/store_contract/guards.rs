@@ -92,10 +92,7 @@ async fn orders_without_their_sale_or_wallet_are_refused() {
         sale.id = Id::new(Uuid::from_u128(0x5a1e5));
     })
     .await;
-    assert!(
-        matches!(recorded, Err(StoreError::Invariant(_))),
-        "{recorded:?}"
-    );
+    assert!(matches!(recorded, Err(StoreError::Invariant(_))), "{recorded:?}");
 }
 
 /// The last guard: the schema refuses what the program should never have written.

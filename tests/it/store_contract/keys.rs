@@ -26,11 +26,7 @@ fn order_key(text: &str) -> KeyRef {
 /// A claim of a key for an order that its tests never write.
 fn claim(id: u128, key: KeyRef) -> Claim {
     let order = wish(id, BUYER, SaleId::new(Uuid::from_u128(SALE)), "any");
-    Claim {
-        key,
-        fingerprint: order.fingerprint(),
-        resource_id: Uuid::from_u128(id),
-    }
+    Claim { key, fingerprint: order.fingerprint(), resource_id: Uuid::from_u128(id) }
 }
 
 async fn a_key_is_claimed_once_and_says_what_it_stands_for<S: Store>(store: &S) {
@@ -38,31 +34,16 @@ async fn a_key_is_claimed_once_and_says_what_it_stands_for<S: Store>(store: &S) 
     let first = claim(1, deposit.clone());
     let mut transaction = store.begin().await.unwrap();
     assert_eq!(transaction.earlier(&deposit).await.unwrap(), None);
-    assert_eq!(
-        transaction
-            .claim_keys(std::slice::from_ref(&first))
-            .await
-            .unwrap(),
-        [true]
-    );
+    assert_eq!(transaction.claim_keys(std::slice::from_ref(&first)).await.unwrap(), [true]);
     transaction.commit().await.unwrap();
 
     let mut transaction = store.begin().await.unwrap();
     let second = claim(2, deposit.clone());
     assert_eq!(transaction.claim_keys(&[second]).await.unwrap(), [false]);
-    let earlier = Earlier {
-        fingerprint: first.fingerprint,
-        resource_id: first.resource_id,
-    };
+    let earlier = Earlier { fingerprint: first.fingerprint, resource_id: first.resource_id };
     assert_eq!(transaction.earlier(&deposit).await.unwrap(), Some(earlier));
     // The key of a deposit is no earlier order.
-    assert!(
-        transaction
-            .earlier_orders(&[deposit])
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(transaction.earlier_orders(&[deposit]).await.unwrap().is_empty());
     transaction.rollback().await;
 }
 
@@ -106,21 +87,14 @@ async fn claims_are_answered_position_by_position_and_can_be_given_back<S: Store
     assert!(transaction.earlier(&c).await.unwrap().is_some());
     let nobody = KeyRef::of_installation(Operation::CreateSale, key("z"));
     let refused = transaction.release_keys(&[nobody]).await;
-    assert!(
-        matches!(refused, Err(StoreError::Invariant(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StoreError::Invariant(_))), "{refused:?}");
     transaction.rollback().await;
 }
 
 async fn a_key_belongs_to_its_user_and_operation<S: Store>(store: &S) {
     let mut keys = vec![KeyRef::of_installation(Operation::CreateSale, key("a"))];
     for user in [BUYER, OTHER] {
-        for operation in [
-            Operation::PlaceOrder,
-            Operation::CreateDeposit,
-            Operation::CreateUser,
-        ] {
+        for operation in [Operation::PlaceOrder, Operation::CreateDeposit, Operation::CreateUser] {
             keys.push(KeyRef::of_user(user, operation, key("a")));
         }
     }
@@ -132,16 +106,11 @@ async fn a_key_belongs_to_its_user_and_operation<S: Store>(store: &S) {
 }
 
 async fn a_twin_learns_how_the_first_claim_ended<S: Store>(store: &S) {
-    let (freed, taken) = (
-        order_key("freed"),
-        KeyRef::of_user(BUYER, Operation::CreateUser, key("t")),
-    );
+    let (freed, taken) =
+        (order_key("freed"), KeyRef::of_user(BUYER, Operation::CreateUser, key("t")));
     for (key, commits, ours) in [(freed, 0, true), (taken, 1, false)] {
         let mut first = store.begin().await.unwrap();
-        assert_eq!(
-            first.claim_keys(&[claim(1, key.clone())]).await.unwrap(),
-            [true]
-        );
+        assert_eq!(first.claim_keys(&[claim(1, key.clone())]).await.unwrap(), [true]);
         let twin = tokio::spawn({
             let (store, key) = (store.clone(), key.clone());
             async move {
@@ -171,9 +140,7 @@ async fn claims_in_ascending_order_never_block_one_another_for_good<S: Store>(st
             for round in 0..15 {
                 let keys = ["a", "b", "c", "d", "e", "f"].iter().filter(|_| rng.bool());
                 let id = u128::from(n) << 32 | round << 8;
-                let claims = (id..)
-                    .zip(keys)
-                    .map(|(id, text)| claim(id, order_key(text)));
+                let claims = (id..).zip(keys).map(|(id, text)| claim(id, order_key(text)));
                 let claims: Vec<Claim> = claims.collect();
                 let mut transaction = store.begin().await.unwrap();
                 let ours = transaction.claim_keys(&claims).await.unwrap();
@@ -203,12 +170,7 @@ async fn on_postgresql_a_twin_waits_at_the_claim() {
     let waiting = async {
         let locked = "SELECT count(*) FROM pg_stat_activity
                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        while sqlx::query_scalar::<_, i64>(locked)
-            .fetch_one(&mut session)
-            .await
-            .unwrap()
-            == 0
-        {
+        while sqlx::query_scalar::<_, i64>(locked).fetch_one(&mut session).await.unwrap() == 0 {
             tokio::task::yield_now().await;
         }
     };

@@ -28,23 +28,14 @@ async fn what_is_unknown_is_absent<S: Store>(store: &S) {
     let lock = transaction.lock_sale(sale_id).await.unwrap();
     assert_eq!((lock.sale_id, &lock.sale), (sale_id, &None));
     let before = transaction.now().await.unwrap();
-    let buyers = transaction
-        .lock_buyers(&lock, &[BUYER, OTHER])
-        .await
-        .unwrap();
+    let buyers = transaction.lock_buyers(&lock, &[BUYER, OTHER]).await.unwrap();
     assert!(before <= buyers.now && buyers.now <= transaction.now().await.unwrap());
     assert_eq!(buyers.by_user[&BUYER].wallet.unwrap().entry_count, 0);
     assert_eq!(buyers.by_user[&OTHER], Buyer::default());
     assert_eq!(transaction.sale(sale_id).await.unwrap(), None);
     assert_eq!(transaction.user(OTHER).await.unwrap(), None);
     assert!(transaction.lock_wallet(OTHER).await.unwrap().is_none());
-    assert_eq!(
-        transaction
-            .deposit(Id::new(Uuid::from_u128(5)))
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(transaction.deposit(Id::new(Uuid::from_u128(5))).await.unwrap(), None);
     assert!(
         transaction
             .earlier_orders(&[KeyRef::of_user(BUYER, Operation::PlaceOrder, key("a"))])
@@ -76,11 +67,7 @@ pub(super) fn wishes(sale: SaleId) -> [PlaceOrder; 3] {
     let mut second = wish(0x200, OTHER, sale, "b");
     second.quantity = Quantity::new(4).unwrap();
     second.reference = Some(ShortText::parse("cart 7").unwrap());
-    [
-        wish(0x100, BUYER, sale, "a"),
-        second,
-        wish(0x300, BUYER, sale, "c"),
-    ]
+    [wish(0x100, BUYER, sale, "a"), second, wish(0x300, BUYER, sale, "c")]
 }
 
 /// Locks and decides as an engine does, and records; the caller ends the transaction.
@@ -93,19 +80,9 @@ pub(super) async fn place<T: Transaction>(transaction: &mut T, wishes: &[PlaceOr
             resource_id: wish.order_id.uuid(),
         })
         .collect();
-    assert!(
-        transaction
-            .claim_keys(&claims)
-            .await
-            .unwrap()
-            .iter()
-            .all(|ours| *ours)
-    );
+    assert!(transaction.claim_keys(&claims).await.unwrap().iter().all(|ours| *ours));
     let lock = transaction.lock_sale(wishes[0].sale_id).await.unwrap();
-    let mut buyers = transaction
-        .lock_buyers(&lock, &[BUYER, OTHER])
-        .await
-        .unwrap();
+    let mut buyers = transaction.lock_buyers(&lock, &[BUYER, OTHER]).await.unwrap();
     let mut sale = lock.sale.clone().unwrap();
     let mut winners = Winners::default();
     for wish in wishes {
@@ -118,11 +95,7 @@ pub(super) async fn place<T: Transaction>(transaction: &mut T, wishes: &[PlaceOr
         winners.orders.push(order);
         winners.entries.push(entry);
     }
-    winners.wallets = buyers
-        .by_user
-        .values()
-        .filter_map(|buyer| buyer.wallet)
-        .collect();
+    winners.wallets = buyers.by_user.values().filter_map(|buyer| buyer.wallet).collect();
     winners.sale = Some(sale);
     transaction.record(&winners).await.unwrap();
     winners
@@ -138,27 +111,13 @@ async fn what_is_recorded_is_read_back_by_another_transaction<S: Store>(store: &
     let mut transaction = store.begin().await.unwrap();
     let lock = transaction.lock_sale(sale_id).await.unwrap();
     assert_eq!(lock.sale, winners.sale);
-    assert_eq!(
-        lock.sale
-            .as_ref()
-            .map(|sale| (sale.stock, sale.order_count)),
-        Some((4, 3))
-    );
+    assert_eq!(lock.sale.as_ref().map(|sale| (sale.stock, sale.order_count)), Some((4, 3)));
     assert_eq!(transaction.sale(sale_id).await.unwrap(), winners.sale);
-    let buyers = transaction
-        .lock_buyers(&lock, &[BUYER, OTHER])
-        .await
-        .unwrap();
+    let buyers = transaction.lock_buyers(&lock, &[BUYER, OTHER]).await.unwrap();
     for (user, units_bought) in [(BUYER, 2), (OTHER, 4)] {
         let wallet = winners.wallets.iter().find(|wallet| wallet.user_id == user);
         let wallet = wallet.copied();
-        assert_eq!(
-            buyers.by_user[&user],
-            Buyer {
-                wallet,
-                units_bought
-            }
-        );
+        assert_eq!(buyers.by_user[&user], Buyer { wallet, units_bought });
         let locked = transaction.lock_wallet(user).await.unwrap();
         assert_eq!(locked.map(|(wallet, _)| wallet), wallet);
     }
@@ -180,10 +139,7 @@ async fn what_is_rolled_back_was_never_there<S: Store>(store: &S) {
     for _ in 0..2 {
         let mut transaction = store.begin().await.unwrap();
         let lock = transaction.lock_sale(sale_id).await.unwrap();
-        assert_eq!(
-            lock.sale.map(|sale| (sale.stock, sale.order_count)),
-            Some((10, 0))
-        );
+        assert_eq!(lock.sale.map(|sale| (sale.stock, sale.order_count)), Some((10, 0)));
         place(&mut transaction, &wishes(sale_id)).await;
         transaction.rollback().await;
     }
@@ -208,29 +164,12 @@ async fn a_user_has_an_id_and_an_external_id_of_their_own<S: Store>(store: &S) {
 
     let mut transaction = store.begin().await.unwrap();
     assert_eq!(transaction.user(BUYER).await.unwrap(), Some(user.clone()));
-    let renamed = User {
-        external_id: text("shop-2"),
-        name: None,
-        ..user.clone()
-    };
-    assert!(
-        !transaction.insert_user(&renamed).await.unwrap(),
-        "the id is taken"
-    );
+    let renamed = User { external_id: text("shop-2"), name: None, ..user.clone() };
+    assert!(!transaction.insert_user(&renamed).await.unwrap(), "the id is taken");
     assert_eq!(transaction.user(BUYER).await.unwrap(), Some(user.clone()));
-    let other = User {
-        id: OTHER,
-        external_id: None,
-        ..user.clone()
-    };
-    assert!(
-        transaction.insert_user(&other).await.unwrap(),
-        "none is nobody's"
-    );
-    let third = User {
-        id: Id::new(Uuid::from_u128(3)),
-        ..user
-    };
+    let other = User { id: OTHER, external_id: None, ..user.clone() };
+    assert!(transaction.insert_user(&other).await.unwrap(), "none is nobody's");
+    let third = User { id: Id::new(Uuid::from_u128(3)), ..user };
     match transaction.insert_user(&third).await {
         Err(StoreError::Duplicate { constraint }) => {
             assert_eq!(constraint, "users_external_id_key");

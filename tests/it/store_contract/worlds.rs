@@ -63,12 +63,7 @@ pub(super) fn wish(id: u128, user: UserId, sale: SaleId, text: &str) -> PlaceOrd
 /// Makes a user with a wallet that one deposit filled (none for nothing).
 pub(super) async fn make_user<T: Transaction>(transaction: &mut T, id: UserId, cents: u64) {
     let now = transaction.now().await.unwrap();
-    let user = User {
-        id,
-        external_id: None,
-        name: None,
-        created_at: now,
-    };
+    let user = User { id, external_id: None, name: None, created_at: now };
     assert!(transaction.insert_user(&user).await.unwrap());
     if cents > 0 {
         let (entry, wallet) = deposit_of(id, cents, now);
@@ -89,11 +84,7 @@ pub(super) fn deposit_of(user_id: UserId, cents: u64, now: Instant) -> (LedgerEn
         reference: None,
         created_at: now,
     };
-    let mut wallet = Wallet {
-        user_id,
-        balance: Money::ZERO,
-        entry_count: 0,
-    };
+    let mut wallet = Wallet { user_id, balance: Money::ZERO, entry_count: 0 };
     wallet.apply(&entry);
     (entry, wallet)
 }
@@ -113,19 +104,10 @@ impl SeededWorld {
     pub(super) fn of(seed: u64) -> SeededWorld {
         let mut rng = Rng::with_seed(seed);
         let users = (0..rng.usize(1..=8))
-            .map(|_| {
-                (
-                    UserId::new(Uuid::from_u128(rng.u128(..))),
-                    rng.u64(0..12) * 500,
-                )
-            })
+            .map(|_| (UserId::new(Uuid::from_u128(rng.u128(..))), rng.u64(0..12) * 500))
             .collect();
         let sales = (0..2).map(|_| random_sale(&mut rng)).collect();
-        let mut world = SeededWorld {
-            users,
-            sales,
-            groups: Vec::new(),
-        };
+        let mut world = SeededWorld { users, sales, groups: Vec::new() };
         for _ in 0..rng.usize(3..=6) {
             let group = world.random_group(&mut rng);
             world.groups.push(group);

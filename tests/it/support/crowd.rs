@@ -36,11 +36,7 @@ pub(crate) struct Wish {
 impl Wish {
     /// An order with this body.
     pub(crate) fn order(key: &str, body: &Value) -> Wish {
-        Wish {
-            path: "/api/orders".to_owned(),
-            key: key.to_owned(),
-            body: body.clone(),
-        }
+        Wish { path: "/api/orders".to_owned(), key: key.to_owned(), body: body.clone() }
     }
 
     /// An order for one unit under a key of its own.
@@ -150,12 +146,7 @@ fn is_definite(reply: &HttpReply) -> bool {
 /// An answer as tests read it.
 pub(crate) fn reply_of(reply: HttpReply) -> Reply {
     let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
-    Reply {
-        status: reply.status,
-        headers: reply.headers,
-        bytes: reply.body,
-        body,
-    }
+    Reply { status: reply.status, headers: reply.headers, bytes: reply.body, body }
 }
 
 /// Makes users with money, past the door: thousands in one statement. Returns their ids.
