@@ -72,6 +72,8 @@ pub struct Settings {
 /// The rhythm of decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
+    /// The orders that wait for one sale, together in one transaction.
+    Grouped,
     /// One order, one transaction, locks first.
     Pessimistic,
 }
@@ -116,9 +118,13 @@ impl Settings {
             engine: reader.read(
                 "FLASHDEAL_ENGINE",
                 raw.engine.as_ref(),
-                EngineChoice::Pessimistic,
-                "accepted is pessimistic (optimistic and grouped are not in this version)",
-                |text| (text == "pessimistic").then_some(EngineChoice::Pessimistic),
+                EngineChoice::Grouped,
+                "accepted are grouped and pessimistic (optimistic is not in this version)",
+                |text| match text {
+                    "grouped" => Some(EngineChoice::Grouped),
+                    "pessimistic" => Some(EngineChoice::Pessimistic),
+                    _ => None,
+                },
             ),
             db_connections: reader.read(
                 "FLASHDEAL_DB_CONNECTIONS",

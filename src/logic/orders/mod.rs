@@ -4,6 +4,8 @@
 //! decision is lives in `domain::decision`; how a transaction carries it out lives in [`group`].
 
 pub mod group;
+pub mod grouped;
+mod lanes;
 pub mod pessimistic;
 
 use std::pin::Pin;

@@ -58,6 +58,6 @@ async fn decide<S: Store>(
     metrics::histogram!(signals::ORDER_GROUP_SIZE).record(1.0);
     let answers = transact(&store, deadline, &mut Group::of_one(order)).await?;
     count_keys(&answers);
-    let answer = answers.into_iter().next();
+    let answer = answers.into_iter().next().flatten();
     answer.ok_or_else(|| Fault::Internal("a group of one has one answer".to_owned()))
 }
