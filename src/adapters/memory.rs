@@ -55,6 +55,10 @@ pub struct MemoryTransaction {
 impl Store for MemoryStore {
     type Transaction = MemoryTransaction;
 
+    fn patience(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(60)
+    }
+
     async fn begin(&self) -> Result<MemoryTransaction, StoreError> {
         let committed = self.world().await;
         let working = committed.clone();

@@ -131,11 +131,16 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// One open transaction.
     type Transaction: Transaction;
 
+    /// How long an answer to one statement can take at most before its session counts as silent:
+    /// longer than every limit that the server keeps itself.
+    fn patience(&self) -> std::time::Duration;
+
     /// Opens a transaction at READ COMMITTED.
     fn begin(&self) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
 }
 
-/// One open transaction. Dropping it without commit rolls back.
+/// One open transaction. Dropping it without commit rolls back, and its session is not used
+/// again: it may be in the middle of a statement.
 pub trait Transaction: Send + 'static {
     /// Claims keys, which must be distinct and ascending. The answer says, position by position,
     /// which are ours now; the others are committed already. Waits for a claim that another

@@ -10,11 +10,16 @@ use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::problem::{self, Problem};
-use super::verdict::failed;
+use super::problem::Problem;
+use super::verdict::{failed, unread};
 use crate::adapters::token::Verifier;
 use crate::logic::fault::Fault;
 use crate::logic::orders::Engine;
+use crate::ports::store::StoreError;
+
+/// How long a read may take before its session counts as silent. The server ends its statements
+/// long before.
+const READ_MAX: Duration = Duration::from_secs(10);
 
 /// Who may come in.
 #[derive(Clone)]
@@ -93,7 +98,7 @@ struct Inner<S, R> {
     options: ContextOptions,
     phase: PhaseCell,
     tasks: TaskTracker,
-    audits: tokio::sync::Semaphore,
+    audits: Arc<tokio::sync::Semaphore>,
 }
 
 impl<S, R> Clone for Context<S, R> {
@@ -112,16 +117,12 @@ impl<S, R> Context<S, R> {
         phase: PhaseCell,
         tasks: TaskTracker,
     ) -> Self {
-        let audits = tokio::sync::Semaphore::new(1);
+        let audits = Arc::new(tokio::sync::Semaphore::new(1));
         Context { inner: Arc::new(Inner { store, reads, engine, options, phase, tasks, audits }) }
     }
 
     pub(super) fn store(&self) -> &S {
         &self.inner.store
-    }
-
-    pub(super) fn reads(&self) -> &R {
-        &self.inner.reads
     }
 
     pub(super) fn engine(&self) -> &Arc<dyn Engine> {
@@ -137,8 +138,8 @@ impl<S, R> Context<S, R> {
     }
 
     /// At most one audit at a time.
-    pub(super) fn audits(&self) -> &tokio::sync::Semaphore {
-        &self.inner.audits
+    pub(super) fn audits(&self) -> Arc<tokio::sync::Semaphore> {
+        Arc::clone(&self.inner.audits)
     }
 
     /// Refuses at once what cannot be executed now.
@@ -147,6 +148,23 @@ impl<S, R> Context<S, R> {
             Phase::Ready => Ok(()),
             Phase::Starting | Phase::DatabaseAway => Err(failed(&Fault::Unavailable)),
             Phase::Draining => Err(failed(&Fault::Draining)),
+        }
+    }
+
+    /// Reads in a task of its own, so that a caller who leaves keeps the place at the gate that
+    /// the reading still occupies.
+    pub(super) async fn read<V, F>(&self, read: impl FnOnce(R) -> F) -> Result<V, Problem>
+    where
+        R: Clone,
+        V: Send + 'static,
+        F: Future<Output = Result<V, StoreError>> + Send + 'static,
+    {
+        let reading = tokio::time::timeout(READ_MAX, read(self.inner.reads.clone()));
+        let task = self.inner.tasks.spawn(reading.in_current_span());
+        match task.await {
+            Ok(Ok(value)) => value.map_err(|error| unread(&error)),
+            Ok(Err(_elapsed)) => Err(failed(&Fault::Unavailable)),
+            Err(error) => Err(panicked(&error)),
         }
     }
 
@@ -160,14 +178,14 @@ impl<S, R> Context<S, R> {
         let task = self.inner.tasks.spawn(work.in_current_span());
         match tokio::time::timeout(self.inner.options.request_timeout, task).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a task panicked");
-                Err(Problem::new(
-                    problem::INTERNAL,
-                    "A defect on our side; it is logged under this request's id. Ask again with the same key to learn how it ended.",
-                ))
-            }
+            Ok(Err(error)) => Err(panicked(&error)),
             Err(_elapsed) => Err(failed(&Fault::OutcomeUnknown)),
         }
     }
+}
+
+/// A defect.
+fn panicked(error: &tokio::task::JoinError) -> Problem {
+    tracing::error!(%error, "a task panicked");
+    failed(&Fault::Internal(error.to_string()))
 }

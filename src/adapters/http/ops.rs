@@ -15,7 +15,6 @@ use super::dto::AuditDto;
 use super::endpoint::{head, with};
 use super::head::Head;
 use super::problem::{self, Problem};
-use super::verdict::unread;
 use crate::ports::read::Reads;
 use crate::ports::signals;
 use crate::ports::store::Store;
@@ -108,11 +107,17 @@ async fn handle_audit<S: Store, R: Reads>(
 ) -> Handled {
     admit(context, head, door)?;
     context.require_ready()?;
-    let Ok(_alone) = context.audits().try_acquire() else {
+    let Ok(alone) = context.audits().try_acquire_owned() else {
         let detail = "Another audit is running; one at a time keeps a sale fast.";
         return Err(Problem::new(problem::OVERLOADED, detail).retry_after(1));
     };
-    let audit = context.reads().audit().await.map_err(|error| unread(&error))?;
+    let audit = context
+        .read(|reads| async move {
+            let audit = reads.audit().await;
+            drop(alone);
+            audit
+        })
+        .await?;
     metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(audit.discrepancies.len() as f64);
     ok(&AuditDto::new(&audit))
 }

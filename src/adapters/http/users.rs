@@ -18,7 +18,7 @@ use super::fields;
 use super::head::Head;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
-use super::verdict::{Settled, settle, unread};
+use super::verdict::{Settled, settle};
 use crate::domain::id::{Id, UserId};
 use crate::domain::key::Operation;
 use crate::domain::text::ShortText;
@@ -145,7 +145,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
     require_service(authenticate(context, head)?)?;
     context.require_ready()?;
     let id = user_in_path(id)?;
-    let user = context.reads().find_user(id).await.map_err(|error| unread(&error))?;
+    let user = context.read(|reads| async move { reads.find_user(id).await }).await?;
     ok(&UserDto::new(&user.ok_or_else(absent)?))
 }
 

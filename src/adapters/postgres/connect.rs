@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::ports::store::StoreError;
 
@@ -24,18 +24,42 @@ pub struct SessionLimits {
     pub statement_timeout: Duration,
 }
 
+impl Default for SessionLimits {
+    /// The limits of the default settings.
+    fn default() -> Self {
+        SessionLimits::under(Duration::from_secs(2))
+    }
+}
+
 impl SessionLimits {
     /// Limits that nest under `lock_timeout`.
     pub fn under(lock_timeout: Duration) -> SessionLimits {
         SessionLimits { lock_timeout, statement_timeout: lock_timeout * 2 }
     }
 
+    /// Zero would switch the limit off.
     fn idle_in_transaction(&self) -> Duration {
-        self.lock_timeout * 3 / 4
+        (self.lock_timeout * 3 / 4).max(Duration::from_millis(1))
+    }
+
+    /// How long the answer to one statement can take: the server's own limit, and a second for the
+    /// way. Beyond it the session is silent, not slow.
+    pub fn patience(&self) -> Duration {
+        self.statement_timeout + Duration::from_secs(1)
     }
 }
 
-/// Reads a `DATABASE_URL`.
+/// Parameters of a URL that sqlx honours.
+const PARAMETERS: &[&str] = &[
+    "sslmode", "ssl-mode", "sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert",
+    "sslkey", "ssl-key", "statement-cache-capacity", "host", "hostaddr", "port", "dbname", "user",
+    "password", "application_name", "options",
+];
+/// Parameters that are about waiting only; the house has limits of its own.
+const IGNORED: &[&str] = &["connect_timeout", "keepalives", "keepalives_idle"];
+
+/// Reads a `DATABASE_URL`. `search_path` (or `currentSchema`) names the schema to live in; a
+/// parameter that would be dropped in silence is refused, since it may be a wish for security.
 ///
 /// # Errors
 /// A sentence without the URL itself, which may hold a password.
@@ -43,7 +67,26 @@ pub fn parse_url(url: &str) -> Result<PgConnectOptions, String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err("must begin with postgres:// or postgresql://".to_owned());
     }
-    PgConnectOptions::from_str(url).map_err(|error| error.to_string())
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut parameters = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match name {
+            "search_path" | "currentSchema" => {
+                parameters.push(format!("options[search_path]={value}"));
+            }
+            name if PARAMETERS.contains(&name) || name.starts_with("options[") => {
+                parameters.push(pair.to_owned());
+            }
+            name if IGNORED.contains(&name) => {}
+            name => {
+                let shown: String = name.chars().take(40).flat_map(char::escape_default).collect();
+                return Err(format!("its parameter {shown} is not supported; leave it out"));
+            }
+        }
+    }
+    let url = format!("{base}?{}", parameters.join("&"));
+    PgConnectOptions::from_str(&url).map_err(|error| error.to_string())
 }
 
 /// Adds the house's limits and name to connection options.
@@ -70,6 +113,15 @@ pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
         .max_lifetime(Duration::from_secs(3600))
         // BEGIN finds out for free whether a session still lives; see `store`.
         .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                // Under load no session rests this long; after a rest it may have died.
+                if meta.idle_for > Duration::from_secs(1) {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(|connection, _| Box::pin(after_connect(connection)))
         .connect_lazy_with(options)
 }
@@ -116,4 +168,25 @@ pub async fn objection_to(connection: &mut PgConnection) -> Result<Option<String
         .or_else(|| off("fsync", &row.fsync))
         .or_else(|| off("full_page_writes", &row.full_page_writes))
         .or_else(|| off("synchronous_commit", &row.synchronous_commit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_honoured_or_refused_but_never_dropped() {
+        for good in [
+            "postgres://u@h/d",
+            "postgres://u@h/d?search_path=shop",
+            "postgresql://u@h/d?sslmode=require&connect_timeout=5",
+            "postgres://u@h/d?options=-csearch_path%3Dshop",
+        ] {
+            assert!(parse_url(good).is_ok(), "{good}");
+        }
+        for bad in ["mysql://u@h/d", "postgres://u@h/d?target_session_attrs=read-write", "h", ""] {
+            assert!(parse_url(bad).is_err(), "{bad}");
+        }
+        assert!(!parse_url("postgres://u:hunter2@h/d?x=hunter2").unwrap_err().contains("hunter2"));
+    }
 }

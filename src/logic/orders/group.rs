@@ -73,8 +73,9 @@ impl Group {
         ascending.sort_by(|a, b| self.members[*a].key.cmp(&self.members[*b].key));
         let claims: Vec<Claim> = ascending.iter().map(|at| self.members[*at].claim()).collect();
         let began = Instant::now();
-        let claimed = transaction.claim_keys(&claims).await.map_err(keyed::key_busy)?;
+        let claimed = transaction.claim_keys(&claims).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "key").record(began.elapsed());
+        let claimed = claimed.map_err(keyed::unsettled)?;
 
         let mut settled: Vec<Decided> = self.members.iter().map(|_| None).collect();
         let taken = ascending.iter().zip(&claimed).filter(|(_, ours)| !**ours);
@@ -82,10 +83,11 @@ impl Group {
         if keys.is_empty() {
             return Ok(settled);
         }
-        let earlier = transaction.earlier_orders(&keys).await?;
+        let earlier = transaction.earlier_orders(&keys).await.map_err(keyed::unsettled)?;
         if earlier.len() != keys.len() {
-            // A row was there when we claimed and is gone now: look again.
-            return Err(StoreError::Retry { sqlstate: "key_vanished".to_owned() }.into());
+            // Nothing in the house deletes a committed key or its order.
+            let found = format!("{} of {} committed keys have an order", earlier.len(), keys.len());
+            return Err(StoreError::Invariant(found).into());
         }
         for (member, answer) in self.members.iter().zip(&mut settled) {
             *answer =
@@ -101,17 +103,18 @@ impl Group {
         settled: &[Decided],
     ) -> Result<(SaleLock, Buyers), StoreError> {
         let began = Instant::now();
-        let lock = transaction.lock_sale(self.sale_id).await?;
+        let lock = transaction.lock_sale(self.sale_id).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
+        let lock = lock?;
 
         let undecided = self.members.iter().zip(settled).filter(|(_, answer)| answer.is_none());
         let mut users: Vec<UserId> = undecided.map(|(member, _)| member.order.user_id).collect();
         users.sort_unstable();
         users.dedup();
         let began = Instant::now();
-        let buyers = transaction.lock_buyers(&lock, &users).await?;
+        let buyers = transaction.lock_buyers(&lock, &users).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "wallet").record(began.elapsed());
-        Ok((lock, buyers))
+        Ok((lock, buyers?))
     }
 
     /// Folds `decide` over the undecided, in the order of arrival, in memory.
