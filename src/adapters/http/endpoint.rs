@@ -87,7 +87,7 @@ pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Rout
         .unify()
         .or(pages)
         .unify()
-        .recover(reject)
+        .recover(|_| reject(Door::Public))
         .unify()
         .boxed()
 }
@@ -95,7 +95,7 @@ pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Rout
 /// The routes of the operator's own address.
 pub(super) fn operator_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Routes {
     operator(context, Door::Operator)
-        .recover(reject)
+        .recover(|_| reject(Door::Operator))
         .unify()
         .boxed()
 }
@@ -113,15 +113,15 @@ fn operator<S: Store, R: Reads>(context: &Context<S, R>, door: Door) -> Routes {
 
 /// What no route took: only path and method can be the reason. The endpoint knows the path and
 /// writes the problem.
-async fn reject(_: Rejection) -> Result<warp::reply::Response, Infallible> {
+async fn reject(door: Door) -> Result<warp::reply::Response, Infallible> {
     let mut response = warp::reply::Response::default();
-    response.extensions_mut().insert(Unrouted);
+    response.extensions_mut().insert(Unrouted(door));
     Ok(response)
 }
 
-/// Marks an answer that no route gave.
+/// Marks an answer that no route behind this door gave.
 #[derive(Clone)]
-struct Unrouted;
+struct Unrouted(Door);
 
 /// Counts a caller who leaves before the answer; their work goes on in its own task.
 struct Waiting {
@@ -171,7 +171,8 @@ where
         .call(request)
         .instrument(span.clone())
         .await;
-    if response.extensions_mut().remove::<Unrouted>().is_some() {
+    if let Some(Unrouted(door)) = response.extensions_mut().remove::<Unrouted>() {
+        let route = route.filter(|route| door.has(route.template));
         response = unrouted(&path, &method, route).into_response();
     }
     let problem = response.extensions_mut().remove::<Problem>();
@@ -224,14 +225,19 @@ fn write_headers(headers: &mut HeaderMap, head: &Head, template: &str) {
     if let Some(trace) = &head.traceparent {
         headers.insert(TRACEPARENT, trace.clone());
     }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
+    secure(headers);
     if template.starts_with("/api") || template == "unmatched" {
         headers
             .entry(CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));
     }
+}
+
+/// What every answer carries, also a preflight's, which the CORS layer gives by itself.
+pub(super) fn secure(headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
 }
 
 fn record(
