@@ -104,7 +104,7 @@ async fn a_method_that_a_path_does_not_have_is_a_problem_with_allow() {
         "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW",
     ];
     for route in ROUTES {
-        let path = route.template.replace('{', "").replace('}', "");
+        let path = route.template.replace(['{', '}'], "");
         let has: Vec<&str> = route.allow.split(", ").collect();
         for method in methods.into_iter().filter(|method| !has.contains(method)) {
             for path in [path.clone(), format!("{}/", path.trim_end_matches('/'))] {
