@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::orders::NOBODY;
 use crate::orders::bodies::faulty_fields;
 use crate::support::Service;
-use crate::support::api::{Api, Reply, new_key};
+use crate::support::api::{Reply, new_key};
 
 /// The ids of a page.
 fn ids(page: &Reply) -> Vec<String> {

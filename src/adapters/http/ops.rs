@@ -29,6 +29,14 @@ pub(super) enum Door {
     Operator,
 }
 
+impl Door {
+    /// Whether this path is behind this door at all.
+    pub(super) fn has(self, template: &str) -> bool {
+        let operators = ["/livez", "/readyz", "/metrics", "/api/audit"];
+        self == Door::Public || operators.contains(&template)
+    }
+}
+
 /// `GET /livez`: the process runs.
 pub(super) fn livez() -> BoxedFilter<(Response,)> {
     warp::path!("livez")
