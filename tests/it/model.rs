@@ -14,7 +14,7 @@ mod world;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -43,16 +43,28 @@ const ANSWERS: [&str; 11] = [
 
 /// How often each answer was predicted and given.
 #[derive(Default)]
-struct Met(Mutex<BTreeMap<&'static str, usize>>);
+struct Met {
+    answers: Mutex<BTreeMap<&'static str, usize>>,
+    failed: OnceLock<u64>,
+}
 
 impl Met {
     fn count(&self, name: &'static str) {
-        *self.0.lock().unwrap().entry(name).or_default() += 1;
+        *self.answers.lock().unwrap().entry(name).or_default() += 1;
+    }
+
+    /// The first lane that fails is shrunk, the others have nothing to add.
+    fn end(&self, lane: u64) {
+        self.failed.get_or_init(|| lane);
+    }
+
+    fn is_over_for(&self, lane: u64) -> bool {
+        self.failed.get().is_some_and(|failed| *failed != lane)
     }
 
     /// A model that never meets a refusal proves nothing of it.
     fn assert_each_at_least(&self, times: usize) {
-        let met = self.0.lock().unwrap();
+        let met = self.answers.lock().unwrap();
         println!("answers met: {met:?}");
         for name in ANSWERS {
             assert!(
@@ -83,13 +95,18 @@ fn explore<D: Door>(
         cases,
         failure_persistence: None,
         max_shrink_iters: 4_000,
+        max_shrink_time: 20_000,
         ..Config::default()
     };
     let seeds = [u64::from(seed), lane, 0, 0];
     let bytes: Vec<u8> = seeds.into_iter().flat_map(u64::to_le_bytes).collect();
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let outcome = TestRunner::new_with_rng(config, rng).run(&scripts(steps), |script| {
-        handle.block_on(play(&mut *door.borrow_mut(), &script, met))
+        if met.is_over_for(lane) {
+            return Ok(());
+        }
+        let played = handle.block_on(play(&mut *door.borrow_mut(), &script, met));
+        played.inspect_err(|_| met.end(lane))
     });
     if let Err(error) = outcome {
         panic!("TEST_SEED={seed}: {error}");
@@ -135,10 +152,10 @@ fn key_at(at: usize, shared: Option<u8>) -> String {
     shared.map_or_else(|| format!("key-{at}"), |n| format!("shared-{n}"))
 }
 
-/// One of those asked before.
-fn earlier<T: Clone>(asked: &[T], number: usize) -> Option<T> {
-    let place = number.checked_rem(asked.len())?;
-    Some(asked[place].clone())
+/// One of those asked before, counted from the last: what came earlier still can shrink away.
+fn earlier<T: Clone>(asked: &[T], back: usize) -> Option<T> {
+    let back = back.checked_rem(asked.len())?;
+    asked.iter().rev().nth(back).cloned()
 }
 
 impl<D: Door> Player<'_, D> {
@@ -150,12 +167,12 @@ impl<D: Door> Player<'_, D> {
                 self.orders.push((*wish, key.clone()));
                 self.place(*wish, &key, Spelling::Terse).await
             }
-            Step::Again(number) => {
-                let (wish, key) = earlier(&self.orders, *number)?;
+            Step::Again(back) => {
+                let (wish, key) = earlier(&self.orders, *back)?;
                 self.place(wish, &key, Spelling::Full).await
             }
-            Step::Twist(number, change) => {
-                let (wish, key) = earlier(&self.orders, *number)?;
+            Step::Twist(back, change) => {
+                let (wish, key) = earlier(&self.orders, *back)?;
                 self.place(wish.changed(*change), &key, Spelling::Terse)
                     .await
             }
@@ -164,12 +181,12 @@ impl<D: Door> Player<'_, D> {
                 self.deposits.push((*top_up, key.clone()));
                 self.deposit(*top_up, &key).await
             }
-            Step::DepositAgain(number) => {
-                let (top_up, key) = earlier(&self.deposits, *number)?;
+            Step::DepositAgain(back) => {
+                let (top_up, key) = earlier(&self.deposits, *back)?;
                 self.deposit(top_up, &key).await
             }
-            Step::DepositTwist(number) => {
-                let (mut top_up, key) = earlier(&self.deposits, *number)?;
+            Step::DepositTwist(back) => {
+                let (mut top_up, key) = earlier(&self.deposits, *back)?;
                 top_up.cents = top_up.cents % 2_000 + 1;
                 self.deposit(top_up, &key).await
             }

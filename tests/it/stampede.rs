@@ -224,11 +224,8 @@ async fn whole_table_reads_during_a_run_never_miss_a_cent() {
     let replies = crowd(service.api.address(), CONNECTIONS, wishes.collect()).await;
     done.store(true, Ordering::Relaxed);
     let states = reader.await.unwrap();
-    assert!(
-        replies
-            .iter()
-            .any(|reply| reply.code() == "insufficient_balance")
-    );
+    let made = made(&replies, "insufficient_balance");
+    assert!(made.len() < replies.len(), "some of them could not pay");
     assert!(states.len() >= 10, "too few states were seen: {states:?}");
     service.finish().await;
 }
