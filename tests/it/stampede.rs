@@ -236,7 +236,8 @@ async fn read_until(database: TestDatabase, done: Arc<AtomicBool>) -> BTreeSet<i
     let mut states = BTreeSet::new();
     while !done.load(Ordering::Relaxed) {
         let (money, units, orders): (bool, bool, i64) = sqlx::query_as(
-            "SELECT (SELECT sum(balance) FROM wallets) + (SELECT coalesce(sum(total), 0) FROM orders)
+            "SELECT (SELECT sum(balance) FROM wallets)
+                    + (SELECT coalesce(sum(total), 0) FROM orders)
                     = (SELECT sum(amount) FROM ledger_entries WHERE type = 'deposit'),
                     (SELECT sum(stock) FROM sales) + (SELECT coalesce(sum(quantity), 0) FROM orders)
                     = (SELECT sum(stock_initial) FROM sales),

@@ -75,10 +75,12 @@ pub(super) async fn left(
 ) -> (Vec<u64>, Vec<u32>) {
     let (balances, stock): (Vec<i64>, Vec<i32>) = sqlx::query_as(
         "SELECT ARRAY(SELECT (balance * 100)::bigint FROM wallets
-                      JOIN unnest($1::text[]) WITH ORDINALITY AS w (id, place) ON user_id = w.id::uuid
+                      JOIN unnest($1::text[]) WITH ORDINALITY AS w (id, place)
+                        ON user_id = w.id::uuid
                       ORDER BY place),
                 ARRAY(SELECT stock FROM sales s
-                      JOIN unnest($2::text[]) WITH ORDINALITY AS w (id, place) ON s.id = w.id::uuid
+                      JOIN unnest($2::text[]) WITH ORDINALITY AS w (id, place)
+                        ON s.id = w.id::uuid
                       ORDER BY place)",
     )
     .bind(users)

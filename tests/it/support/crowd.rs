@@ -165,11 +165,13 @@ pub(crate) async fn seed_buyers(database: &TestDatabase, count: i64, balance: &s
         "WITH made AS (
            INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, $1) RETURNING id
          ), filled AS (
-           INSERT INTO wallets (user_id, balance, entry_count) SELECT id, $2::text::numeric, 1 FROM made
+           INSERT INTO wallets (user_id, balance, entry_count)
+           SELECT id, $2::text::numeric, 1 FROM made
          ), deposited AS (
            INSERT INTO ledger_entries
              (user_id, number, id, type, amount, balance_after, created_at)
-           SELECT id, 1, gen_random_uuid(), 'deposit', $2::text::numeric, $2::text::numeric, clock_timestamp()
+           SELECT id, 1, gen_random_uuid(), 'deposit', $2::text::numeric, $2::text::numeric,
+                  clock_timestamp()
            FROM made
          )
          SELECT id::text FROM made",
