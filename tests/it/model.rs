@@ -5,6 +5,11 @@
 //! the disk; the long ones go to the engine on the store in memory. A failure is shrunk and printed
 //! with the seed that leads to it: `TEST_SEED=… cargo test --test it model::`.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says where it stopped"
+)]
+
 mod doors;
 mod memory;
 mod script;
@@ -16,7 +21,6 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, OnceLock};
 
-use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tokio::runtime::Handle;
 

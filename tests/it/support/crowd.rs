@@ -137,11 +137,10 @@ async fn visit(at: SocketAddr, line: Arc<Line>) -> Vec<(usize, HttpReply)> {
 /// load may ask for another attempt, and it must say when.
 fn is_definite(reply: &HttpReply) -> bool {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
-    let again = match (reply.status.as_u16(), body["code"].as_str()) {
-        (409, Some("concurrent_conflict" | "request_in_progress")) => true,
-        (503, Some("overloaded")) => true,
-        _ => false,
-    };
+    let again = matches!(
+        (reply.status.as_u16(), body["code"].as_str()),
+        (409, Some("concurrent_conflict" | "request_in_progress")) | (503, Some("overloaded"))
+    );
     let says_when = reply.headers.contains_key("retry-after");
     assert!(!again || says_when, "no Retry-After: {reply:?}");
     !again
