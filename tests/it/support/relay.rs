@@ -1,0 +1,1 @@
+//! A wire to PostgreSQL that breaks where it is told to.
