@@ -4,7 +4,6 @@
 //! sale's row is held, then while it is free; the wire to PostgreSQL is slow at BEGIN. The same storm
 //! against a handler that owns its transaction shows that it is strong enough to do harm.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -145,7 +144,6 @@ async fn naive_server(pool: PgPool, sale: &str) -> (SocketAddr, JoinHandle<()>) 
             connections.spawn(async move {
                 let http = hyper::server::conn::http1::Builder::new();
                 let _ = http.serve_connection(TokioIo::new(socket), service).await;
-                Ok::<_, Infallible>(())
             });
         }
     });

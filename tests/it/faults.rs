@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flashdeal::app::cli::RawSettings;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::task::JoinSet;
@@ -208,10 +209,8 @@ async fn the_isolation_that_a_database_defaults_to_does_not_matter() {
         let shown: String = shown.fetch_one(&mut database.session().await).await.expect("a word");
         assert_eq!(shown, isolation);
         // One transaction for each order: only then do they meet at the sale.
-        let change = |raw: &mut flashdeal::app::cli::RawSettings| {
-            raw.engine = Some("pessimistic".to_owned());
-        };
-        let service = Service::start_on(database, change).await;
+        let single = |raw: &mut RawSettings| raw.engine = Some("pessimistic".to_owned());
+        let service = Service::start_on(database, single).await;
         let users = seed_buyers(&service.database, 20, "100.00").await;
         let sale = service.api.sale("10.00", 20).await;
         let held = Held::sale(&service.database, &sale).await;
