@@ -70,7 +70,6 @@ async fn orders_of_a_held_sale_are_answered_in_time_and_others_do_not_notice() {
     let keys: Vec<String> = (0..6).map(|_| new_key()).collect();
     let orders: Vec<_> = keys.iter().map(|key| send(&service.api, key, &user, &sale)).collect();
     until_someone_waits(&service.database).await;
-    // Reads, and orders of others at another sale (the wallet is not yet locked).
     assert_eq!(service.api.stock(&sale).await, 10);
     service.api.buy(&new_key(), &user, &other).await.expect(201);
     for order in orders {
