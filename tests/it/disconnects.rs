@@ -132,7 +132,7 @@ async fn naive_server(pool: PgPool, sale: &str) -> (SocketAddr, JoinHandle<()>) 
                 sqlx::query(sell).bind(&sale).execute(&mut *transaction).await?;
                 transaction.commit().await
             };
-            if sold.await.is_ok() { "sold" } else { "failed" }
+            String::from(if sold.await.is_ok() { "sold" } else { "failed" })
         }
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
