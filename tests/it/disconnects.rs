@@ -1,8 +1,8 @@
 //! Clients that leave harm nobody.
 //!
-//! The storm: sockets that send a complete order and close a few milliseconds later, first while the
-//! sale's row is held, then while it is free; the wire to PostgreSQL is slow at BEGIN. The same storm
-//! against a handler that owns its transaction shows that it is strong enough to do harm.
+//! The storm: sockets that send a complete order and close a few milliseconds later, first while
+//! the sale's row is held, then while it is free; the wire to PostgreSQL is slow at BEGIN. The same
+//! storm against a handler that owns its transaction shows that it is strong enough to do harm.
 
 use std::net::SocketAddr;
 use std::time::Duration;
