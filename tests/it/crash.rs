@@ -30,7 +30,15 @@ impl Shop {
         let process = ServeProcess::start(&data_dir.environment(&[])).await;
         let stock = STOCK.to_string();
         let arguments = [
-            "seed", "--users", "40", "--balance", "1000000.00", "--stock", &stock, "--price", "0.01",
+            "seed",
+            "--users",
+            "40",
+            "--balance",
+            "1000000.00",
+            "--stock",
+            &stock,
+            "--price",
+            "0.01",
         ];
         let seeded = run(&arguments, &data_dir.environment(&[])).await;
         let made: Value = serde_json::from_slice(&seeded.stdout)
@@ -132,7 +140,8 @@ async fn the_service_brings_its_database_back_and_loses_no_acknowledged_order() 
         })
         .await;
         load.progress(1).await;
-        until("the service is ready", async || process.api.get("/readyz").await.status == 200).await;
+        until("the service is ready", async || process.api.get("/readyz").await.status == 200)
+            .await;
         if death % 3 == 0 {
             assert_replayed_patiently(&process, &acknowledged[checked..]).await;
             checked = acknowledged.len();

@@ -53,11 +53,12 @@ async fn an_unmigrated_database_is_refused_when_migrations_are_off() {
         assert!(said.contains("version 0") && said.contains("flashdeal migrate"), "{said}");
     }
     let mut session = database.session().await;
-    let tables: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
-            .fetch_one(&mut session)
-            .await
-            .expect("a count");
+    let tables: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+    )
+    .fetch_one(&mut session)
+    .await
+    .expect("a count");
     assert_eq!(tables, 0, "nothing was made");
 }
 
