@@ -104,7 +104,8 @@ impl Load {
 async fn insist(at: &watch::Receiver<SocketAddr>, key: String, body: Value) -> Acknowledged {
     for attempts in 1.. {
         let address = *at.borrow();
-        let wish = Api::at(address).try_write(http::Method::POST, "/api/orders", Some(&key), &body);
+        let api = Api::at(address);
+        let wish = api.try_write(http::Method::POST, "/api/orders", Some(&key), &body);
         // A process that dies can leave a socket that nobody answers.
         match tokio::time::timeout(Duration::from_secs(15), wish).await {
             Ok(Ok(reply)) if reply.status == 201 => {
