@@ -90,7 +90,7 @@ async fn verify_finds_and_names_every_damage() {
         let named = |entry: &&Value| {
             entry["law"] == damage.law && entry["subject"] == damage.subject.as_str()
         };
-        assert!(found.iter().find(named).is_some(), "{} in {report}", damage.law);
+        assert!(found.iter().any(|entry| named(&entry)), "{} in {report}", damage.law);
         execute(&database, &damage.undone).await;
         ended(&run(&["verify"], &environment).await, 0);
     }
