@@ -7,8 +7,8 @@
 //! * `api`: one call over HTTP; the answer is checked against `openapi.yaml` before a test sees it.
 //! * `crowd`: many requests over keep-alive connections, until each answer is definite.
 //! * `contract`: `openapi.yaml` as a judge of answers.
-//! * `locks`: rows held by a session of the test's own, and waits on what the server shows.
-//! * `relay`: a wire to PostgreSQL that breaks where it is told to.
+//! * `data_dir`: a data directory of the embedded server, seen from outside.
+//! * `load`: buyers who go on while the service dies under them.
 //! * `process`: the real binary as a child process, for what only a process can suffer.
 
 #![allow(dead_code, reason = "modules arrive one by one")]
@@ -16,7 +16,8 @@
 pub(crate) mod api;
 pub(crate) mod contract;
 pub(crate) mod crowd;
-pub(crate) mod locks;
+pub(crate) mod data_dir;
+pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod relay;
