@@ -50,7 +50,7 @@ pub async fn claim<T: Transaction>(
         count("claimed");
         return Ok(Claimed::Ours);
     }
-    match transaction.earlier(key).await? {
+    match transaction.earlier(key).await.map_err(key_busy)? {
         Some(earlier) if earlier.fingerprint == fingerprint => {
             count("replayed");
             Ok(Claimed::Before(earlier.resource_id))

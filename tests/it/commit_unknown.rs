@@ -32,11 +32,11 @@ async fn wired() -> (Service, Relay) {
 
 /// Whether the contract lets a caller ask again with the same key.
 fn may_ask_again(reply: &Reply) -> bool {
-    let again = match (reply.status.as_u16(), reply.code().as_str()) {
-        (409, "concurrent_conflict" | "request_in_progress") => true,
-        (503, "outcome_unknown" | "database_unavailable" | "overloaded") => true,
-        _ => false,
-    };
+    let again = matches!(
+        (reply.status.as_u16(), reply.code().as_str()),
+        (409, "concurrent_conflict" | "request_in_progress")
+            | (503, "outcome_unknown" | "database_unavailable" | "overloaded")
+    );
     again && reply.header("retry-after").is_some() && reply.body["retry"] == "same_key"
 }
 

@@ -17,9 +17,7 @@ use crate::support::api::{Api, new_key};
 
 /// Sends what the judge does not know (preflights, other addresses); nobody judges the answer.
 pub(crate) async fn unjudged(api: &Api, request: Request<Bytes>) -> HttpReply {
-    let mut client = HttpClient::connect(api.address())
-        .await
-        .expect("a connection");
+    let mut client = HttpClient::connect(api.address()).await.expect("a connection");
     client.send(request).await.expect("an answer")
 }
 
@@ -31,10 +29,7 @@ pub(crate) async fn file(api: &Api, path: &str) -> HttpReply {
 
 /// A header of an answer as text.
 pub(crate) fn text<'a>(reply: &'a HttpReply, name: &str) -> &'a str {
-    let value = reply
-        .headers
-        .get(name)
-        .and_then(|value| value.to_str().ok());
+    let value = reply.headers.get(name).and_then(|value| value.to_str().ok());
     value.unwrap_or_default()
 }
 
@@ -72,25 +67,11 @@ async fn a_path_that_nobody_has_is_a_problem_and_the_old_word_is_explained() {
     }
     let posted = api.post("/api/order", &new_key(), &json!({})).await;
     posted.refused(404, "route_not_found", "no", "never");
-    for path in [
-        "/api/purchase",
-        "/api/purchase/",
-        "/api/purchases",
-        "/api/purchases/",
-    ] {
-        let replies = [
-            api.get(path).await,
-            api.post(path, &new_key(), &json!({})).await,
-        ];
+    for path in ["/api/purchase", "/api/purchase/", "/api/purchases", "/api/purchases/"] {
+        let replies = [api.get(path).await, api.post(path, &new_key(), &json!({})).await];
         for reply in replies {
-            assert_eq!(
-                (reply.status.as_u16(), reply.code().as_str()),
-                (404, "route_not_found")
-            );
-            assert!(
-                reply.text("detail").contains("POST /api/orders"),
-                "{reply:?}"
-            );
+            assert_eq!((reply.status.as_u16(), reply.code().as_str()), (404, "route_not_found"));
+            assert!(reply.text("detail").contains("POST /api/orders"), "{reply:?}");
         }
     }
     service.finish().await;
@@ -100,9 +81,7 @@ async fn a_path_that_nobody_has_is_a_problem_and_the_old_word_is_explained() {
 async fn a_method_that_a_path_does_not_have_is_a_problem_with_allow() {
     let service = Service::start().await;
     let api = &service.api;
-    let methods = [
-        "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW",
-    ];
+    let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"];
     for route in ROUTES {
         let path = route.template.replace(['{', '}'], "");
         let has: Vec<&str> = route.allow.split(", ").collect();
@@ -110,10 +89,7 @@ async fn a_method_that_a_path_does_not_have_is_a_problem_with_allow() {
             for path in [path.clone(), format!("{}/", path.trim_end_matches('/'))] {
                 let method: Method = method.parse().expect("a method");
                 let request = api.request(method.clone(), &path).body(Bytes::new());
-                let reply = api
-                    .send(request.expect("a request"))
-                    .await
-                    .expect("an answer");
+                let reply = api.send(request.expect("a request")).await.expect("an answer");
                 assert_eq!(reply.status.as_u16(), 405, "{method} {path}");
                 assert_eq!(reply.header("allow"), Some(route.allow), "{method} {path}");
                 if method != Method::HEAD {

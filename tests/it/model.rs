@@ -5,10 +5,7 @@
 //! the disk; the long ones go to the engine on the store in memory. A failure is shrunk and printed
 //! with the seed that leads to it: `TEST_SEED=… cargo test --test it model::`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says where it stopped"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
 mod doors;
 mod memory;
@@ -71,10 +68,7 @@ impl Met {
         let met = self.answers.lock().unwrap();
         println!("answers met: {met:?}");
         for name in ANSWERS {
-            assert!(
-                met.get(name).is_some_and(|met| *met >= times),
-                "{name}: {met:?}"
-            );
+            assert!(met.get(name).is_some_and(|met| *met >= times), "{name}: {met:?}");
         }
         assert_eq!(met.len(), ANSWERS.len(), "{met:?}");
     }
@@ -120,13 +114,8 @@ fn explore<D: Door>(
 /// Plays one script and compares every answer, then what is left.
 async fn play<D: Door>(door: &mut D, script: &Script, met: &Met) -> Result<(), TestCaseError> {
     door.open(script).await;
-    let mut player = Player {
-        door,
-        model: Model::new(script),
-        orders: Vec::new(),
-        deposits: Vec::new(),
-        met,
-    };
+    let mut player =
+        Player { door, model: Model::new(script), orders: Vec::new(), deposits: Vec::new(), met };
     for (at, step) in script.steps.iter().enumerate() {
         let difference = player.step(at, step).await;
         if let Some(difference) = difference {
@@ -177,8 +166,7 @@ impl<D: Door> Player<'_, D> {
             }
             Step::Twist(back, change) => {
                 let (wish, key) = earlier(&self.orders, *back)?;
-                self.place(wish.changed(*change), &key, Spelling::Terse)
-                    .await
+                self.place(wish.changed(*change), &key, Spelling::Terse).await
             }
             Step::Deposit(top_up, shared) => {
                 let key = key_at(at, *shared);

@@ -2,10 +2,7 @@
 //!
 //! The load itself is proved by a negative control: the same crowd makes a naive shop oversell.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says where it stopped"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
 mod naive;
 

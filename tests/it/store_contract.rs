@@ -2,10 +2,7 @@
 //! statement (`keys`, `records`), what only PostgreSQL must guard against (`guards`), and groups of
 //! orders on both stores and against the same orders one by one (`groups`).
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says where it stopped"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
 use flashdeal::adapters::memory::MemoryStore;
 use flashdeal::adapters::postgres::store::PgStore;

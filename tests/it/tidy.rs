@@ -18,10 +18,7 @@ pub(crate) struct Source {
 impl Source {
     /// The lines with their numbers, from 1.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .lines()
-            .enumerate()
-            .map(|(at, line)| (at + 1, line))
+        self.text.lines().enumerate().map(|(at, line)| (at + 1, line))
     }
 
     /// The lines before the unit tests, which stand last in a file.
@@ -31,8 +28,7 @@ impl Source {
 
     /// The same without comments.
     pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.production()
-            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        self.production().filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 }
 
@@ -42,17 +38,10 @@ pub(crate) fn sources(places: &[&str], end: &str) -> Vec<Source> {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> = places.iter().map(|place| root.join(place)).collect();
     while let Some(path) = open.pop() {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             // What tools leave behind is not ours.
-            if !matches!(
-                name.as_str(),
-                "target" | "node_modules" | ".git" | ".flashdeal"
-            ) {
+            if !matches!(name.as_str(), "target" | "node_modules" | ".git" | ".flashdeal") {
                 let entries = fs::read_dir(&path).expect("a directory");
                 open.extend(entries.map(|entry| entry.expect("an entry").path()));
             }
@@ -60,10 +49,7 @@ pub(crate) fn sources(places: &[&str], end: &str) -> Vec<Source> {
             && let Ok(text) = fs::read_to_string(&path)
         {
             let path = path.strip_prefix(root).expect("a place below the root");
-            found.push(Source {
-                path: path.to_string_lossy().replace('\\', "/"),
-                text,
-            });
+            found.push(Source { path: path.to_string_lossy().replace('\\', "/"), text });
         }
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
@@ -96,10 +82,7 @@ fn files_and_lines_have_a_measure_and_say_what_they_are_for() {
             }
         }
     }
-    none(
-        findings,
-        "files have 300 lines of 100 columns and open with their purpose",
-    );
+    none(findings, "files have 300 lines of 100 columns and open with their purpose");
 }
 
 /// Where a function begins and how many lines it has: from its `fn` to the brace that closes it at
@@ -109,10 +92,8 @@ fn functions(source: &Source) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let trimmed = line.trim_start();
-        let words: Vec<&str> = trimmed
-            .split_whitespace()
-            .take_while(|word| *word != "fn")
-            .collect();
+        let words: Vec<&str> =
+            trimmed.split_whitespace().take_while(|word| *word != "fn").collect();
         let is_fn = trimmed.contains("fn ")
             && words
                 .iter()
@@ -151,24 +132,14 @@ fn src_neither_unwraps_nor_leaves_work_undone() {
     let mut findings = Vec::new();
     for source in sources(&["src"], ".rs") {
         for (at, line) in source.code() {
-            for word in [
-                ".unwrap()",
-                "todo!",
-                "unimplemented!",
-                "dbg!",
-                "#[allow(",
-                "unsafe ",
-            ] {
+            for word in [".unwrap()", "todo!", "unimplemented!", "dbg!", "#[allow(", "unsafe "] {
                 if line.contains(word) {
                     findings.push(format!("{}:{at}: {word}", source.path));
                 }
             }
         }
     }
-    none(
-        findings,
-        "an `expect` states its invariant, an `#[expect]` its reason",
-    );
+    none(findings, "an `expect` states its invariant, an `#[expect]` its reason");
 }
 
 /// Where the moment of a transaction is meant: an audit is of one snapshot.
@@ -196,8 +167,5 @@ fn only_the_databases_clock_decides() {
             }
         }
     }
-    none(
-        findings,
-        "clock_timestamp() after the lock is the only clock that decides",
-    );
+    none(findings, "clock_timestamp() after the lock is the only clock that decides");
 }

@@ -1,10 +1,7 @@
 //! One key, one order: in parallel, in sequence, across restarts and instances, and long after the
 //! sale is over. Every repeat gets the first answer, byte for byte.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says where it stopped"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
 use serde_json::{Value, json};
 
@@ -15,10 +12,7 @@ use crate::support::crowd::{Wish, crowd, seed_buyers};
 /// The one number that a statement answers.
 async fn count(service: &Service, what: &'static str) -> i64 {
     let mut session = service.database.session().await;
-    sqlx::query_scalar(what)
-        .fetch_one(&mut session)
-        .await
-        .unwrap()
+    sqlx::query_scalar(what).fetch_one(&mut session).await.unwrap()
 }
 
 const ORDERS: &str = "SELECT count(*) FROM orders";

@@ -93,7 +93,7 @@ struct Inner<S, R> {
     options: ContextOptions,
     phase: PhaseCell,
     tasks: TaskTracker,
-    audits: tokio::sync::Semaphore,
+    audits: Arc<tokio::sync::Semaphore>,
 }
 
 impl<S, R> Clone for Context<S, R> {
@@ -112,7 +112,7 @@ impl<S, R> Context<S, R> {
         phase: PhaseCell,
         tasks: TaskTracker,
     ) -> Self {
-        let audits = tokio::sync::Semaphore::new(1);
+        let audits = Arc::new(tokio::sync::Semaphore::new(1));
         Context { inner: Arc::new(Inner { store, reads, engine, options, phase, tasks, audits }) }
     }
 
@@ -137,8 +137,8 @@ impl<S, R> Context<S, R> {
     }
 
     /// At most one audit at a time.
-    pub(super) fn audits(&self) -> &tokio::sync::Semaphore {
-        &self.inner.audits
+    pub(super) fn audits(&self) -> Arc<tokio::sync::Semaphore> {
+        Arc::clone(&self.inner.audits)
     }
 
     /// Refuses at once what cannot be executed now.

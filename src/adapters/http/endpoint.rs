@@ -83,21 +83,12 @@ pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Rout
         .unify()
         .boxed();
     let operator = operator(context, Door::Public);
-    api.or(operator)
-        .unify()
-        .or(pages)
-        .unify()
-        .recover(|_| reject(Door::Public))
-        .unify()
-        .boxed()
+    api.or(operator).unify().or(pages).unify().recover(|_| reject(Door::Public)).unify().boxed()
 }
 
 /// The routes of the operator's own address.
 pub(super) fn operator_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Routes {
-    operator(context, Door::Operator)
-        .recover(|_| reject(Door::Operator))
-        .unify()
-        .boxed()
+    operator(context, Door::Operator).recover(|_| reject(Door::Operator)).unify().boxed()
 }
 
 fn operator<S: Store, R: Reads>(context: &Context<S, R>, door: Door) -> Routes {
@@ -167,10 +158,7 @@ where
         client = head.client.map(tracing::field::display),
         traceparent = head.traceparent.as_ref().and_then(|value| value.to_str().ok()),
     );
-    let Ok(mut response) = warp::service(routes)
-        .call(request)
-        .instrument(span.clone())
-        .await;
+    let Ok(mut response) = warp::service(routes).call(request).instrument(span.clone()).await;
     if let Some(Unrouted(door)) = response.extensions_mut().remove::<Unrouted>() {
         let route = route.filter(|route| door.has(route.template));
         response = unrouted(&path, &method, route).into_response();

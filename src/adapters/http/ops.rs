@@ -116,11 +116,18 @@ async fn handle_audit<S: Store, R: Reads>(
 ) -> Handled {
     admit(context, head, door)?;
     context.require_ready()?;
-    let Ok(_alone) = context.audits().try_acquire() else {
+    let Ok(alone) = context.audits().try_acquire_owned() else {
         let detail = "Another audit is running; one at a time keeps a sale fast.";
         return Err(Problem::new(problem::OVERLOADED, detail).retry_after(1));
     };
-    let audit = context.reads().audit().await.map_err(|error| unread(&error))?;
+    // In a task of its own: a caller who leaves must not drop a session inside its snapshot.
+    let reads = context.reads().clone();
+    let work = async move {
+        let audit = reads.audit().await;
+        drop(alone);
+        audit
+    };
+    let audit = context.in_task(work).await?.map_err(|error| unread(&error))?;
     metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(audit.discrepancies.len() as f64);
     ok(&AuditDto::new(&audit))
 }

@@ -166,11 +166,10 @@ impl Server {
             }
             Some(cors) => {
                 let secured =
-                    cors.layer(respond)
-                        .map_response(|mut response: http::Response<Body>| {
-                            secure(response.headers_mut());
-                            response
-                        });
+                    cors.layer(respond).map_response(|mut response: http::Response<Body>| {
+                        secure(response.headers_mut());
+                        response
+                    });
                 let service = TowerToHyperService::new(secured);
                 let connection = http.serve_connection(stream, service);
                 tokio::spawn(finish(graceful.watch(connection), place));

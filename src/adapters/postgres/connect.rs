@@ -31,7 +31,8 @@ impl SessionLimits {
     }
 
     fn idle_in_transaction(&self) -> Duration {
-        self.lock_timeout * 3 / 4
+        // Zero would switch the limit off.
+        (self.lock_timeout * 3 / 4).max(Duration::from_millis(1))
     }
 }
 

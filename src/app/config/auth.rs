@@ -94,8 +94,9 @@ fn read_verifier(
             }
         };
     }
-    let any_key_named =
-        raw.jwt_secret.is_some() || raw.jwt_secret_file.is_some() || raw.jwks_file.is_some();
+    let any_key_named = raw.jwt_secret.as_deref().is_some_and(|secret| !secret.is_empty())
+        || raw.jwt_secret_file.is_some()
+        || raw.jwks_file.is_some();
     if !any_key_named {
         let reason = "needs FLASHDEAL_JWT_SECRET, FLASHDEAL_JWT_SECRET_FILE or FLASHDEAL_JWKS_FILE";
         reader.fault("FLASHDEAL_AUTH", "jwt", reason);

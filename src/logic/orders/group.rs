@@ -73,7 +73,7 @@ impl Group {
             return Ok(settled);
         }
         let keys: Vec<KeyRef> = taken.iter().map(|at| self.members[*at].key.clone()).collect();
-        let mut earlier = transaction.earlier_orders(&keys).await?;
+        let mut earlier = transaction.earlier_orders(&keys).await.map_err(keyed::key_busy)?;
         for at in taken {
             let member = &self.members[at];
             let Some((fingerprint, order)) = earlier.remove(&member.key) else {

@@ -50,35 +50,20 @@ async fn a_body_says_once_that_it_is_json() {
     let path = format!("/api/users/{}", crate::orders::NOBODY);
     for (method, path) in [(Method::POST, "/api/users"), (Method::PUT, path.as_str())] {
         for types in bad {
-            let mut builder = api
-                .request(method.clone(), path)
-                .header("idempotency-key", new_key());
+            let mut builder =
+                api.request(method.clone(), path).header("idempotency-key", new_key());
             for line in types {
                 builder = builder.header("content-type", *line);
             }
-            let reply = api
-                .send(builder.body(Bytes::from("{}")).expect("a request"))
-                .await;
+            let reply = api.send(builder.body(Bytes::from("{}")).expect("a request")).await;
             let reply = reply.expect("an answer").expect(415);
             assert_eq!(reply.code(), "unsupported_media_type", "{types:?}");
-            assert_eq!(
-                reply.body["charged"] == "no",
-                method == Method::POST,
-                "{types:?}"
-            );
+            assert_eq!(reply.body["charged"] == "no", method == Method::POST, "{types:?}");
         }
     }
-    for good in [
-        "application/json",
-        "APPLICATION/JSON",
-        "application/json; charset=utf-8",
-    ] {
-        let builder = api
-            .request(Method::POST, "/api/users")
-            .header("content-type", good);
-        let reply = api
-            .send(builder.body(Bytes::from("{}")).expect("a request"))
-            .await;
+    for good in ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8"] {
+        let builder = api.request(Method::POST, "/api/users").header("content-type", good);
+        let reply = api.send(builder.body(Bytes::from("{}")).expect("a request")).await;
         reply.expect("an answer").expect(201);
     }
     service.finish().await;
@@ -94,62 +79,26 @@ async fn a_body_has_a_largest_size_on_every_road() {
     let chunks = "Transfer-Encoding: chunked";
     for (what, bytes, status) in [
         ("at the limit", head(&length(BODY_MAX)) + &fitting, 201),
-        (
-            "at the limit, in chunks",
-            head(chunks) + &chunked(&fitting, 1_000),
-            201,
-        ),
-        (
-            "at the limit, in small chunks",
-            head(chunks) + &chunked(&fitting, 7),
-            201,
-        ),
-        (
-            "beyond it, announced only",
-            head(&length(BODY_MAX + 1)),
-            413,
-        ),
+        ("at the limit, in chunks", head(chunks) + &chunked(&fitting, 1_000), 201),
+        ("at the limit, in small chunks", head(chunks) + &chunked(&fitting, 7), 201),
+        ("beyond it, announced only", head(&length(BODY_MAX + 1)), 413),
         ("a gigabyte, announced only", head(&length(1 << 30)), 413),
         ("beyond it, sent", head(&length(BODY_MAX + 1)) + &large, 413),
-        (
-            "beyond it, in chunks",
-            head(chunks) + &chunked(&large, 1_000),
-            413,
-        ),
-        (
-            "beyond it, in one chunk",
-            head(chunks) + &chunked(&large, 20_000),
-            413,
-        ),
+        ("beyond it, in chunks", head(chunks) + &chunked(&large, 1_000), 413),
+        ("beyond it, in one chunk", head(chunks) + &chunked(&large, 20_000), 413),
         ("no body", head(&length(0)), 400),
         ("no chunk", head(chunks) + "0\r\n\r\n", 400),
-        (
-            "a chunk that is none",
-            head(chunks) + "zz\r\n{}\r\n0\r\n\r\n",
-            400,
-        ),
+        ("a chunk that is none", head(chunks) + "zz\r\n{}\r\n0\r\n\r\n", 400),
     ] {
         let mut wire = Wire::open(&service.api).await;
         wire.send(&bytes).await;
-        let answer = wire
-            .answer()
-            .await
-            .unwrap_or_else(|| panic!("{what}: no answer"));
+        let answer = wire.answer().await.unwrap_or_else(|| panic!("{what}: no answer"));
         assert_eq!(answer.status, status, "{what}: {answer:?}");
         if status == 413 {
             let answer = answer.problem(413, "body_too_large");
-            assert!(
-                answer.head.contains("connection: close"),
-                "{what}: {answer:?}"
-            );
-            assert!(
-                answer.body.contains(r#""charged":"no""#),
-                "{what}: {answer:?}"
-            );
-            assert!(
-                wire.ends().await,
-                "{what}: what is still to come is not read"
-            );
+            assert!(answer.head.contains("connection: close"), "{what}: {answer:?}");
+            assert!(answer.body.contains(r#""charged":"no""#), "{what}: {answer:?}");
+            assert!(wire.ends().await, "{what}: what is still to come is not read");
         }
     }
     service.finish().await;
@@ -173,11 +122,7 @@ async fn a_body_that_does_not_come_is_given_up_after_ten_seconds() {
         let answer = answer.problem(408, "request_timeout");
         assert!(answer.head.contains("connection: close"), "{answer:?}");
         let is_post = bytes.starts_with("POST");
-        assert_eq!(
-            answer.body.contains(r#""charged":"no""#),
-            is_post,
-            "{answer:?}"
-        );
+        assert_eq!(answer.body.contains(r#""charged":"no""#), is_post, "{answer:?}");
         let waited = begun.elapsed().as_secs_f64();
         assert!((9.9..20.0).contains(&waited), "{waited} s");
         assert!(wire.ends().await);
@@ -190,9 +135,6 @@ async fn a_body_that_does_not_come_is_given_up_after_ten_seconds() {
         slow(head("Content-Length: 20"), "{\"name\":\"A"),
         slow(put, ""),
     );
-    assert_eq!(
-        api.get("/api/users").await.expect(200).body,
-        json!({ "items": [] })
-    );
+    assert_eq!(api.get("/api/users").await.expect(200).body, json!({ "items": [] }));
     service.finish().await;
 }

@@ -15,9 +15,7 @@ async fn get_with(api: &Api, path: &str, lines: &[(&str, &[u8])]) -> Reply {
     for (name, value) in lines {
         builder = builder.header(*name, HeaderValue::from_bytes(value).expect("a header"));
     }
-    api.send(builder.body(Bytes::new()).expect("a request"))
-        .await
-        .expect("an answer")
+    api.send(builder.body(Bytes::new()).expect("a request")).await.expect("an answer")
 }
 
 /// Answers and problems alike: the judge holds `instance` against the header.
@@ -26,27 +24,14 @@ async fn a_request_id_comes_back_or_is_made() {
     let service = Service::start().await;
     let api = &service.api;
     let (longest, too_long) = ([b'r'; 128], [b'r'; 129]);
-    for path in [
-        "/livez",
-        "/api/sales",
-        "/nowhere",
-        "/api/orders?x=1",
-        "/",
-        "/docs",
-    ] {
+    for path in ["/livez", "/api/sales", "/nowhere", "/api/orders?x=1", "/", "/docs"] {
         for good in [&b"r-1"[..], b"!", b"a/b?c={\"d\"}~", &longest] {
             let reply = get_with(api, path, &[("x-request-id", good)]).await;
-            assert_eq!(
-                reply.header("x-request-id").map(str::as_bytes),
-                Some(good),
-                "{path}"
-            );
+            assert_eq!(reply.header("x-request-id").map(str::as_bytes), Some(good), "{path}");
         }
         for bad in [&b""[..], b"a b", b"a\tb", b"\xc3\xa4", &too_long] {
             let reply = get_with(api, path, &[("x-request-id", bad)]).await;
-            let made = reply
-                .header("x-request-id")
-                .and_then(|id| Uuid::try_parse(id).ok());
+            let made = reply.header("x-request-id").and_then(|id| Uuid::try_parse(id).ok());
             let version = made.map(|id| id.get_version_num());
             assert_eq!(version, Some(7), "{path} {bad:?}: {reply:?}");
         }
@@ -62,11 +47,7 @@ async fn a_trace_comes_back_when_it_is_one() {
     let good = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     for path in ["/livez", "/api/sales", "/nowhere"] {
         let reply = get_with(&service.api, path, &[("traceparent", good)]).await;
-        assert_eq!(
-            reply.header("traceparent").map(str::as_bytes),
-            Some(&good[..]),
-            "{path}"
-        );
+        assert_eq!(reply.header("traceparent").map(str::as_bytes), Some(&good[..]), "{path}");
         for bad in [&b"00-0-0-01"[..], &good[..54], b"", b"\xff"] {
             let reply = get_with(&service.api, path, &[("traceparent", bad)]).await;
             assert_eq!(reply.header("traceparent"), None, "{path} {bad:?}");
@@ -100,49 +81,24 @@ async fn every_answer_carries_the_security_headers() {
     })
     .await;
     let api = &service.api;
-    let made = api
-        .post("/api/users", &new_key(), &json!({}))
-        .await
-        .expect(201);
+    let made = api.post("/api/users", &new_key(), &json!({})).await.expect(201);
     let refused = api.post("/api/users", "a b", &json!({})).await.expect(400);
     let mut answers = vec![("POST".to_owned(), made), ("POST bad".to_owned(), refused)];
     for path in PATHS {
         answers.push(((*path).to_owned(), api.get(path).await));
         let request = api.request(Method::DELETE, path).body(Bytes::new());
-        let reply = api
-            .send(request.expect("a request"))
-            .await
-            .expect("an answer");
+        let reply = api.send(request.expect("a request")).await.expect("an answer");
         answers.push((format!("DELETE {path}"), reply));
     }
     for (what, reply) in &answers {
-        assert_eq!(
-            reply.header("x-content-type-options"),
-            Some("nosniff"),
-            "{what}"
-        );
-        assert_eq!(
-            reply.header("referrer-policy"),
-            Some("no-referrer"),
-            "{what}"
-        );
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{what}");
+        assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{what}");
         let policy = reply.header("content-security-policy").unwrap_or_default();
-        for part in [
-            "default-src 'none'",
-            "script-src 'self'",
-            "frame-ancestors 'none'",
-        ] {
+        for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
             assert!(policy.contains(part), "{what}: {policy}");
         }
-        let script = policy
-            .split("script-src")
-            .nth(1)
-            .and_then(|rest| rest.split(';').next());
-        assert_eq!(
-            script,
-            Some(" 'self'"),
-            "{what}: no inline script, no foreign one"
-        );
+        let script = policy.split("script-src").nth(1).and_then(|rest| rest.split(';').next());
+        assert_eq!(script, Some(" 'self'"), "{what}: no inline script, no foreign one");
         assert!(reply.header("server").is_none(), "{what}");
         if what.contains("/api") || what.contains("nowhere") || what.starts_with("POST") {
             assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
@@ -165,10 +121,7 @@ async fn preflight(api: &Api, origin: &str) -> HttpReply {
         .uri("/api/orders")
         .header("origin", origin)
         .header("access-control-request-method", "POST")
-        .header(
-            "access-control-request-headers",
-            "idempotency-key,content-type",
-        );
+        .header("access-control-request-headers", "idempotency-key,content-type");
     unjudged(api, request.body(Bytes::new()).expect("a request")).await
 }
 
@@ -188,17 +141,11 @@ async fn a_configured_origin_may_ask_and_read() {
         {
             assert!(headers.contains(name), "{headers}");
         }
-        assert_eq!(
-            text(&reply, "x-content-type-options"),
-            "nosniff",
-            "{reply:?}"
-        );
+        assert_eq!(text(&reply, "x-content-type-options"), "nosniff", "{reply:?}");
         let read = get_with(api, "/api/sales", &[("origin", origin.as_bytes())]).await;
         assert_eq!(read.header("access-control-allow-origin"), Some(origin));
         assert!(read.header("access-control-allow-credentials").is_none());
-        let exposed = read
-            .header("access-control-expose-headers")
-            .unwrap_or_default();
+        let exposed = read.header("access-control-expose-headers").unwrap_or_default();
         for name in "idempotent-replayed location retry-after x-request-id".split(' ') {
             assert!(exposed.to_lowercase().contains(name), "{exposed}");
         }
@@ -215,12 +162,9 @@ async fn a_configured_origin_may_ask_and_read() {
 async fn no_other_origin_may_read() {
     let service = with_origins().await;
     let api = &service.api;
-    for origin in [
-        "https://evil.example",
-        "http://shop.example",
-        "https://shop.example.evil",
-        "null",
-    ] {
+    for origin in
+        ["https://evil.example", "http://shop.example", "https://shop.example.evil", "null"]
+    {
         let reply = preflight(api, origin).await;
         assert_eq!(text(&reply, "access-control-allow-origin"), "", "{origin}");
         let read = get_with(api, "/api/sales", &[("origin", origin.as_bytes())]).await;
@@ -233,27 +177,15 @@ async fn no_other_origin_may_read() {
 async fn without_configured_origins_there_is_no_cors() {
     let service = Service::start().await;
     let origin: (&str, &[u8]) = ("origin", b"https://shop.example");
-    let read = get_with(&service.api, "/api/sales", &[origin])
-        .await
-        .expect(200);
-    assert!(
-        read.headers
-            .keys()
-            .all(|name| !name.as_str().starts_with("access-control"))
-    );
+    let read = get_with(&service.api, "/api/sales", &[origin]).await.expect(200);
+    assert!(read.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
     service.finish().await;
 }
 
 #[tokio::test]
 async fn a_problem_is_problem_json_whatever_is_accepted() {
     let service = Service::start().await;
-    for accept in [
-        "text/html",
-        "application/xml",
-        "application/json;q=0",
-        "",
-        "nonsense",
-    ] {
+    for accept in ["text/html", "application/xml", "application/json;q=0", "", "nonsense"] {
         for (path, kind) in [
             ("/nowhere", "application/problem+json"),
             ("/api/sales?limit=0", "application/problem+json"),

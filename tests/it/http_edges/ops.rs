@@ -24,10 +24,7 @@ async fn metrics_and_audit_live_on_the_operators_address_only() {
     let (service, operator) = start().await;
     for path in ["/metrics", "/api/audit", "/metrics/", "/livez", "/readyz"] {
         let found = operator.get(path).await.expect(200);
-        assert!(
-            !found.bytes.is_empty(),
-            "{path}: no token is asked for here"
-        );
+        assert!(!found.bytes.is_empty(), "{path}: no token is asked for here");
     }
     for api in [&service.api, &service.admin(), &service.shop()] {
         for path in ["/metrics", "/api/audit"] {
@@ -56,23 +53,14 @@ async fn the_operators_address_sells_nothing() {
         (Method::GET, "/docs"),
         (Method::GET, "/openapi.yaml"),
     ] {
-        let request = Request::builder()
-            .method(method.clone())
-            .uri(path)
-            .body(Bytes::new());
+        let request = Request::builder().method(method.clone()).uri(path).body(Bytes::new());
         let reply = unjudged(&operator, request.expect("a request")).await;
         assert_eq!(reply.status.as_u16(), 404, "{method} {path}: {reply:?}");
         assert_eq!(text(&reply, "content-type"), "application/problem+json");
     }
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri("/metrics")
-        .body(Bytes::new());
+    let request = Request::builder().method(Method::POST).uri("/metrics").body(Bytes::new());
     let reply = unjudged(&operator, request.expect("a request")).await;
-    assert_eq!(
-        (reply.status.as_u16(), text(&reply, "allow")),
-        (405, "GET, HEAD")
-    );
+    assert_eq!((reply.status.as_u16(), text(&reply, "allow")), (405, "GET, HEAD"));
     service.finish().await;
 }
 
@@ -84,40 +72,26 @@ async fn metrics_are_in_the_text_format_with_known_names_only() {
     let (user, sale) = (api.user("9.00").await, api.sale("1.00", 9).await);
     api.buy("k", &user, &sale).await.expect(201);
     let reply = api.get("/metrics").await.expect(200);
-    assert_eq!(
-        reply.header("content-type"),
-        Some("text/plain; version=0.0.4")
-    );
+    assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4"));
     let page = String::from_utf8_lossy(&reply.bytes).into_owned();
-    let names: Vec<&str> = flashdeal::ports::signals::ALL
-        .iter()
-        .map(|signal| signal.name)
-        .collect();
-    for line in page
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    let names: Vec<&str> =
+        flashdeal::ports::signals::ALL.iter().map(|signal| signal.name).collect();
+    for line in page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').expect("a value");
         assert!(value.parse::<f64>().is_ok(), "{line}");
         let name = series.split('{').next().unwrap_or_default();
         let family = ["_bucket", "_sum", "_count"]
             .iter()
-            .find_map(|end| {
-                name.strip_suffix(end)
-                    .filter(|family| names.contains(family))
-            })
+            .find_map(|end| name.strip_suffix(end).filter(|family| names.contains(family)))
             .unwrap_or(name);
         assert!(names.contains(&family), "{line}");
         for secret in [user.as_str(), "key-"] {
             assert!(!line.contains(secret), "{line}");
         }
     }
-    for family in [
-        "http_requests_duration_seconds",
-        "orders_total",
-        "db_lock_wait_seconds",
-        "build_info",
-    ] {
+    for family in
+        ["http_requests_duration_seconds", "orders_total", "db_lock_wait_seconds", "build_info"]
+    {
         assert!(page.contains(&format!("# TYPE {family} ")), "{family}");
     }
     assert!(page.contains(r#"outcome="confirmed""#), "{page}");

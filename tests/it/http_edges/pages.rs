@@ -26,29 +26,18 @@ async fn assert_whole(api: &Api, path: &str) {
     let kind = page.header("content-type").unwrap_or_default().to_owned();
     assert!(kind.starts_with("text/html"), "{path}: {kind}");
     let html = String::from_utf8_lossy(&page.bytes).to_lowercase();
-    assert!(
-        html.contains("<!doctype html>") || html.contains("<!-- html"),
-        "{path}"
-    );
-    let inline = html
-        .split("<script")
-        .skip(1)
-        .any(|tag| !tag.starts_with(" src=") && !tag.contains("src="));
+    assert!(html.contains("<!doctype html>") || html.contains("<!-- html"), "{path}");
+    let inline =
+        html.split("<script").skip(1).any(|tag| !tag.starts_with(" src=") && !tag.contains("src="));
     assert!(!inline, "{path}: the policy forbids inline scripts");
     let references = references(&page);
     assert!(!references.is_empty(), "{path}");
     for reference in references {
-        assert!(
-            reference.starts_with('/') && !reference.starts_with("//"),
-            "{path}: {reference}"
-        );
+        assert!(reference.starts_with('/') && !reference.starts_with("//"), "{path}: {reference}");
         let found = file(api, &reference).await;
         assert_eq!(found.status.as_u16(), 200, "{path}: {reference}");
         assert!(!found.body.is_empty(), "{reference}");
-        assert!(
-            !text(&found, "content-security-policy").is_empty(),
-            "{reference}"
-        );
+        assert!(!text(&found, "content-security-policy").is_empty(), "{reference}");
         let kind = text(&found, "content-type");
         let wanted = match reference.rsplit('.').next() {
             Some("js") => "javascript",
@@ -75,16 +64,10 @@ async fn every_page_and_every_file_of_it_is_there() {
         for part in [kind.title, kind.code, &kind.status.to_string()] {
             assert!(html.contains(part), "{path}: {part}");
         }
-        assert_eq!(
-            api.get(&format!("{path}/")).await.expect(200).bytes,
-            page.bytes
-        );
+        assert_eq!(api.get(&format!("{path}/")).await.expect(200).bytes, page.bytes);
     }
     let none = api.get("/problems/none").await.expect(404);
-    assert!(
-        none.text("detail").contains("out_of_stock"),
-        "it names the codes"
-    );
+    assert!(none.text("detail").contains("out_of_stock"), "it names the codes");
     service.finish().await;
 }
 

@@ -30,37 +30,24 @@ impl Answer {
     pub(crate) fn problem(self, status: u16, code: &str) -> Answer {
         assert_eq!(self.status, status, "{self:?}");
         assert!(self.head.contains("application/problem+json"), "{self:?}");
-        assert!(
-            self.body.contains(&format!("\"code\":\"{code}\"")),
-            "{self:?}"
-        );
+        assert!(self.body.contains(&format!("\"code\":\"{code}\"")), "{self:?}");
         self
     }
 }
 
 impl Wire {
     pub(crate) async fn open(api: &Api) -> Wire {
-        let stream = TcpStream::connect(api.address())
-            .await
-            .expect("a connection");
-        Wire {
-            stream,
-            read: Vec::new(),
-        }
+        let stream = TcpStream::connect(api.address()).await.expect("a connection");
+        Wire { stream, read: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream
-            .write_all(bytes.as_ref())
-            .await
-            .expect("bytes are taken");
+        self.stream.write_all(bytes.as_ref()).await.expect("bytes are taken");
     }
 
     /// The next answer; `None` when the other side has ended.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
-        tokio::time::timeout(WAIT_MAX, self.take_answer())
-            .await
-            .expect("an answer in time")
+        tokio::time::timeout(WAIT_MAX, self.take_answer()).await.expect("an answer in time")
     }
 
     async fn take_answer(&mut self) -> Option<Answer> {
@@ -73,12 +60,7 @@ impl Wire {
         let head = String::from_utf8_lossy(&self.read[..end]).to_lowercase();
         let status = head[9..12].parse().expect("a status");
         let length = head.split("content-length: ").nth(1).map_or(0, |rest| {
-            rest.lines()
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .parse()
-                .expect("a length")
+            rest.lines().next().unwrap_or_default().trim().parse().expect("a length")
         });
         while self.read.len() < end + length {
             self.more().await?;
@@ -123,10 +105,7 @@ async fn a_connection_outlives_problems_and_answers_in_order() {
             (post("application/json", "{"), 400),
             (post("text/plain", "{}"), 415),
             ("DELETE /livez HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 405),
-            (
-                "POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}".to_owned(),
-                404,
-            ),
+            ("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}".to_owned(), 404),
             (post("application/json", "[]"), 400),
             (GET.to_owned(), 200),
         ];
@@ -138,10 +117,7 @@ async fn a_connection_outlives_problems_and_answers_in_order() {
             if !pipelined {
                 wire.send(bytes).await;
             }
-            let answer = wire
-                .answer()
-                .await
-                .unwrap_or_else(|| panic!("no answer to {bytes}"));
+            let answer = wire.answer().await.unwrap_or_else(|| panic!("no answer to {bytes}"));
             assert_eq!(answer.status, *status, "{bytes}: {answer:?}");
         }
     }
@@ -153,51 +129,27 @@ async fn old_and_odd_requests_are_answered() {
     let service = Service::start().await;
     for (bytes, statuses) in [
         ("GET /livez HTTP/1.0\r\n\r\n", &[200][..]),
-        (
-            "GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-            &[200],
-        ),
+        ("GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &[200]),
         ("GET /livez HTTP/1.1\r\n\r\n", &[200, 400]),
-        (
-            "GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-            &[200, 400],
-        ),
-        (
-            "GET http://elsewhere/livez HTTP/1.1\r\nHost: x\r\n\r\n",
-            &[200],
-        ),
+        ("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", &[200, 400]),
+        ("GET http://elsewhere/livez HTTP/1.1\r\nHost: x\r\n\r\n", &[200]),
         ("GET /livez?a=%zz&&=& HTTP/1.1\r\nHost: x\r\n\r\n", &[200]),
-        (
-            "GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
-            &[200],
-        ),
+        ("GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", &[200]),
         ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", &[404, 405]),
         ("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", &[400, 404, 405]),
         ("get /livez HTTP/1.1\r\nHost: x\r\n\r\n", &[405]),
-        (
-            "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-            &[400],
-        ),
+        ("POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", &[400]),
         (
             "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
             &[400],
         ),
-        (
-            "POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
-            &[400],
-        ),
-        (
-            "GET /livez HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n",
-            &[400],
-        ),
+        ("POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", &[400]),
+        ("GET /livez HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n", &[400]),
         ("GET /livez HTTP/3.0\r\nHost: x\r\n\r\n", &[400]),
     ] {
         let mut wire = Wire::open(&service.api).await;
         wire.send(bytes).await;
-        let answer = wire
-            .answer()
-            .await
-            .unwrap_or_else(|| panic!("no answer to {bytes}"));
+        let answer = wire.answer().await.unwrap_or_else(|| panic!("no answer to {bytes}"));
         assert!(statuses.contains(&answer.status), "{bytes}: {answer:?}");
     }
     service.finish().await;
@@ -240,10 +192,7 @@ async fn a_head_without_measure_is_a_431() {
         format!("GET /livez HTTP/1.1\r\nHost: x\r\n{lines}\r\n")
     };
     let long = |bytes: usize| {
-        format!(
-            "GET /livez HTTP/1.1\r\nHost: x\r\nx-long: {}\r\n\r\n",
-            "y".repeat(bytes)
-        )
+        format!("GET /livez HTTP/1.1\r\nHost: x\r\nx-long: {}\r\n\r\n", "y".repeat(bytes))
     };
     let path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(40_000));
     for (bytes, statuses) in [
@@ -256,11 +205,7 @@ async fn a_head_without_measure_is_a_431() {
         let mut wire = Wire::open(&service.api).await;
         wire.send(&bytes).await;
         let answer = wire.answer().await.expect("an answer");
-        assert!(
-            statuses.contains(&answer.status),
-            "{}: {answer:?}",
-            bytes.len()
-        );
+        assert!(statuses.contains(&answer.status), "{}: {answer:?}", bytes.len());
         if answer.status != 200 {
             assert!(wire.ends().await, "the connection is of no more use");
         }

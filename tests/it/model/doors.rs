@@ -99,11 +99,7 @@ impl HttpDoor {
         let made = reply.status == 201;
         Seen {
             status: reply.status.as_u16(),
-            code: if made {
-                "made".to_owned()
-            } else {
-                reply.code()
-            },
+            code: if made { "made".to_owned() } else { reply.code() },
             replayed: reply.replayed(),
             receipt: String::from_utf8_lossy(&reply.bytes).into_owned(),
             members: reply.body,

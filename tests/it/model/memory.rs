@@ -64,13 +64,7 @@ fn seen<V: std::fmt::Debug>(answer: Answer<V>, members: impl Fn(&V) -> Value) ->
             (status, refusal.code(), false, members, String::new())
         }
     };
-    Seen {
-        status,
-        code: code.to_owned(),
-        replayed,
-        members,
-        receipt,
-    }
+    Seen { status, code: code.to_owned(), replayed, members, receipt }
 }
 
 fn order_members(order: &Order) -> Value {
@@ -163,16 +157,10 @@ impl Door for MemoryDoor {
             valid_until: wish.until.text().map(moment),
             key: key_of(key),
         };
-        let admission = Admission::new(AdmissionOptions {
-            slots: 1,
-            waiting_max: 1,
-            wait_max: LONG,
-        });
+        let admission =
+            Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG });
         let engine = Pessimistic::new(self.store.clone(), Arc::new(admission), LONG);
-        seen(
-            engine.place(order).await.expect("a decision"),
-            order_members,
-        )
+        seen(engine.place(order).await.expect("a decision"), order_members)
     }
 
     async fn deposit(&mut self, top_up: &TopUp, key: &str) -> Seen {
@@ -196,9 +184,6 @@ impl Door for MemoryDoor {
             balance.replace('.', "").parse().expect("cents")
         };
         let stock = |sale| world.books.sales[sale].stock;
-        (
-            self.users.iter().map(cents).collect(),
-            self.sales.iter().map(stock).collect(),
-        )
+        (self.users.iter().map(cents).collect(), self.sales.iter().map(stock).collect())
     }
 }

@@ -171,13 +171,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     ];
     let reference = option::weighted(0.2, 0..3_u8);
     (user, sale, quantity, reference, until).prop_map(|(user, sale, quantity, reference, until)| {
-        Wish {
-            user,
-            sale,
-            quantity,
-            reference,
-            until,
-        }
+        Wish { user, sale, quantity, reference, until }
     })
 }
 
@@ -185,9 +179,5 @@ fn top_up() -> impl Strategy<Value = TopUp> {
     let user = prop_oneof![12 => 0..USERS, 1 => Just(USERS)];
     let cents = prop_oneof![3 => 1..=2_000_u64, 1 => Just(HUGE)];
     let reference = option::weighted(0.2, 0..3_u8);
-    (user, cents, reference).prop_map(|(user, cents, reference)| TopUp {
-        user,
-        cents,
-        reference,
-    })
+    (user, cents, reference).prop_map(|(user, cents, reference)| TopUp { user, cents, reference })
 }

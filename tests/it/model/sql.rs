@@ -36,10 +36,8 @@ pub(super) async fn make_sales(session: &mut PgConnection, script: &Script) -> V
     let sales = &script.sales;
     let prices: Vec<i64> = sales.iter().map(|sale| sale.price.cast_signed()).collect();
     let stocks: Vec<i32> = sales.iter().map(|sale| sale.stock.cast_signed()).collect();
-    let limits: Vec<Option<i32>> = sales
-        .iter()
-        .map(|sale| sale.limit.map(u32::cast_signed))
-        .collect();
+    let limits: Vec<Option<i32>> =
+        sales.iter().map(|sale| sale.limit.map(u32::cast_signed)).collect();
     let starts: Vec<&str> = sales.iter().map(|sale| sale.window.bounds().0).collect();
     let ends: Vec<Option<&str>> = sales.iter().map(|sale| sale.window.bounds().1).collect();
     sqlx::query_scalar(

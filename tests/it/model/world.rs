@@ -48,12 +48,9 @@ impl Expected {
                 (201, "made", true, json!({}))
             }
             Expected::Reused(None) => (422, "idempotency_key_reused", false, json!({})),
-            Expected::Reused(Some(id)) => (
-                422,
-                "idempotency_key_reused",
-                false,
-                json!({ "order_id": id }),
-            ),
+            Expected::Reused(Some(id)) => {
+                (422, "idempotency_key_reused", false, json!({ "order_id": id }))
+            }
             Expected::Refused(status, code, members) => (*status, *code, false, members.clone()),
         };
         let wrong = members
@@ -166,11 +163,7 @@ impl Model {
         self.balances[wish.user] -= self.sales[wish.sale].price * u64::from(wish.quantity);
         self.stock[wish.sale] -= wish.quantity;
         self.bought[wish.user][wish.sale] += wish.quantity;
-        let spent = Spent {
-            meaning: *wish,
-            id: id_of(seen),
-            receipt: seen.receipt.clone(),
-        };
+        let spent = Spent { meaning: *wish, id: id_of(seen), receipt: seen.receipt.clone() };
         self.orders.insert((wish.user, key.to_owned()), spent);
     }
 
@@ -197,11 +190,7 @@ impl Model {
     /// A deposit was made.
     pub(super) fn deposited(&mut self, top_up: &TopUp, key: &str, seen: &Seen) {
         self.balances[top_up.user] += top_up.cents;
-        let spent = Spent {
-            meaning: *top_up,
-            id: id_of(seen),
-            receipt: seen.receipt.clone(),
-        };
+        let spent = Spent { meaning: *top_up, id: id_of(seen), receipt: seen.receipt.clone() };
         self.deposits.insert((top_up.user, key.to_owned()), spent);
     }
 }

@@ -11,13 +11,12 @@
 //! * `load`: buyers who go on while the service dies under them.
 //! * `process`: the real binary as a child process, for what only a process can suffer.
 
-#![allow(dead_code, reason = "modules arrive one by one")]
-
 pub(crate) mod api;
 pub(crate) mod contract;
 pub(crate) mod crowd;
 pub(crate) mod data_dir;
 pub(crate) mod load;
+pub(crate) mod locks;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod relay;

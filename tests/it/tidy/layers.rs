@@ -51,69 +51,32 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "src/logic/",
-        &[
-            "sqlx",
-            "warp",
-            "http",
-            "hyper",
-            "serde",
-            "serde_json",
-            "crate::adapters",
-            "crate::app",
-        ],
+        &["sqlx", "warp", "http", "hyper", "serde", "serde_json", "crate::adapters", "crate::app"],
     ),
-    (
-        "src/adapters/http/",
-        &["sqlx", "crate::adapters::postgres", "crate::app"],
-    ),
-    (
-        "src/adapters/postgres/",
-        &[
-            "warp",
-            "http",
-            "hyper",
-            "crate::adapters::http",
-            "crate::app",
-        ],
-    ),
+    ("src/adapters/http/", &["sqlx", "crate::adapters::postgres", "crate::app"]),
+    ("src/adapters/postgres/", &["warp", "http", "hyper", "crate::adapters::http", "crate::app"]),
     ("src/adapters/", &["crate::app"]),
 ];
 
 /// What the domain may use besides itself.
-const DOMAIN: [&str; 7] = [
-    "std",
-    "chrono",
-    "uuid",
-    "rust_decimal",
-    "thiserror",
-    "sha2",
-    "super",
-];
+const DOMAIN: [&str; 7] = ["std", "chrono", "uuid", "rust_decimal", "thiserror", "sha2", "super"];
 
 #[test]
 fn layers_look_inwards_only() {
     let mut findings = Vec::new();
     for source in sources(&["src"], ".rs") {
-        for (_, forbidden) in LAYERS
-            .iter()
-            .filter(|(layer, _)| source.path.starts_with(layer))
-        {
+        for (_, forbidden) in LAYERS.iter().filter(|(layer, _)| source.path.starts_with(layer)) {
             for (at, line) in source.code() {
                 for name in forbidden.iter().filter(|name| mentions(line, name)) {
                     findings.push(format!("{}:{at}: {name}", source.path));
                 }
             }
         }
-        let uses = source
-            .code()
-            .filter_map(|(at, line)| Some((at, line.strip_prefix("use ")?)));
+        let uses = source.code().filter_map(|(at, line)| Some((at, line.strip_prefix("use ")?)));
         for (at, path) in uses.filter(|_| source.path.starts_with("src/domain/")) {
             let root = path.split("::").next().unwrap_or_default();
             if !DOMAIN.contains(&root) && !path.starts_with("crate::domain") {
-                findings.push(format!(
-                    "{}:{at}: the domain does not use {root}",
-                    source.path
-                ));
+                findings.push(format!("{}:{at}: the domain does not use {root}", source.path));
             }
         }
     }

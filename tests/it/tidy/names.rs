@@ -34,33 +34,19 @@ fn every_metric_has_a_constant_and_every_constant_is_used() {
     let sources = sources(&["src"], ".rs");
     let mut findings = Vec::new();
     for signal in ALL {
-        let row = text
-            .lines()
-            .find(|line| line.contains(&format!("= \"{}\"", signal.name)));
-        let constant = row
-            .and_then(|row| row.split_whitespace().next())
-            .unwrap_or_default();
-        let used = sources
-            .iter()
-            .filter(|source| source.path != table)
-            .any(|source| {
-                source
-                    .code()
-                    .any(|(_, line)| line.contains(&format!("signals::{constant}")))
-            });
+        let row = text.lines().find(|line| line.contains(&format!("= \"{}\"", signal.name)));
+        let constant = row.and_then(|row| row.split_whitespace().next()).unwrap_or_default();
+        let used = sources.iter().filter(|source| source.path != table).any(|source| {
+            source.code().any(|(_, line)| line.contains(&format!("signals::{constant}")))
+        });
         if !used {
-            findings.push(format!(
-                "{table}: {} ({constant}) is never used",
-                signal.name
-            ));
+            findings.push(format!("{table}: {} ({constant}) is never used", signal.name));
         }
     }
     for source in sources.iter().filter(|source| source.path != table) {
         for (at, line) in source.code() {
             let direct = ["counter!(\"", "gauge!(\"", "histogram!(\""];
-            let named = ALL
-                .iter()
-                .any(|signal| line.contains(&format!("\"{}\"", signal.name)));
+            let named = ALL.iter().any(|signal| line.contains(&format!("\"{}\"", signal.name)));
             if named || direct.iter().any(|call| line.contains(call)) {
                 findings.push(format!("{}:{at}: a metric beside the table", source.path));
             }
@@ -70,11 +56,7 @@ fn every_metric_has_a_constant_and_every_constant_is_used() {
     for signal in ALL {
         let counter = signal.name.ends_with("_total");
         let is_counter = signal.kind == flashdeal::ports::signals::Kind::Counter;
-        assert_eq!(
-            counter, is_counter,
-            "{}: `_total` is for counters",
-            signal.name
-        );
+        assert_eq!(counter, is_counter, "{}: `_total` is for counters", signal.name);
     }
 }
 
@@ -84,11 +66,7 @@ fn settings_in(text: &str) -> BTreeSet<String> {
     for (at, _) in text.match_indices("FLASHDEAL_") {
         let rest = &text[at..];
         let end = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_' && !c.is_ascii_digit());
-        found.insert(
-            rest[..end.unwrap_or(rest.len())]
-                .trim_end_matches('_')
-                .to_owned(),
-        );
+        found.insert(rest[..end.unwrap_or(rest.len())].trim_end_matches('_').to_owned());
     }
     found.remove("FLASHDEAL");
     found
@@ -105,10 +83,7 @@ fn every_setting_is_written_down_where_people_look() {
         used.extend(settings_in(&source.text));
     }
     let unknown: Vec<_> = used.difference(&program).collect();
-    assert!(
-        unknown.is_empty(),
-        "named in src, but no flag has them: {unknown:?}"
-    );
+    assert!(unknown.is_empty(), "named in src, but no flag has them: {unknown:?}");
     for place in [".env.example", "README.md"] {
         // Both come later than this test.
         let Ok(text) = fs::read_to_string(root.join(place)) else {
@@ -118,10 +93,7 @@ fn every_setting_is_written_down_where_people_look() {
         let missing: Vec<_> = program.difference(&written).collect();
         assert!(missing.is_empty(), "{place} lacks {missing:?}");
         let stale: Vec<_> = written.difference(&program).collect();
-        assert!(
-            stale.is_empty(),
-            "{place} names {stale:?}, which nothing reads"
-        );
+        assert!(stale.is_empty(), "{place} names {stale:?}, which nothing reads");
     }
 }
 
@@ -129,15 +101,7 @@ fn every_setting_is_written_down_where_people_look() {
 #[test]
 fn no_file_speaks_of_one_machine() {
     let mut findings = Vec::new();
-    let places = [
-        "src",
-        "tests",
-        "benches",
-        "migrations",
-        "k6",
-        "openapi.yaml",
-        "Cargo.toml",
-    ];
+    let places = ["src", "tests", "benches", "migrations", "k6", "openapi.yaml", "Cargo.toml"];
     // Written apart, so that this file does not find itself.
     let roots = ["work", "root", "home", "Users", "tmp"].map(|root| format!("/{root}/"));
     for source in sources(&places, "") {
