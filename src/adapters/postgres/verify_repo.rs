@@ -120,7 +120,8 @@ const LAWS: &[(Law, &str)] = &[
     ),
 ];
 
-/// Checks every law in one read-only snapshot, on one core, so that a sale beside it keeps the rest.
+/// Checks every law in one read-only snapshot, on one core, so that a sale beside it keeps the
+/// rest.
 pub(super) async fn audit(connection: &mut PgConnection) -> Result<Audit, StoreError> {
     let mut snapshot = connection
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

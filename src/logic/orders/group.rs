@@ -2,12 +2,12 @@
 //!
 //! | statement | why here |
 //! |---|---|
-//! | 1 claim the keys, ascending | equal keys meet before they can hold anything else |
-//! | 2 earlier orders of taken keys (only if any) | a new statement sees what the claim waited for |
-//! | 3 lock the sale | the one row that orders of a sale have in common |
-//! | 4 lock the wallets, ascending; read clock and units bought | after the sale, in a new snapshot |
-//! | 5 write orders, debits, wallets and sale as sets | winners only, the sale's row once |
-//! | 6 give back keys of refused neighbours (only in a mixed group) | a refusal leaves its key free |
+//! | 1 claim the keys, ascending | equal keys meet before they hold anything |
+//! | 2 earlier orders of taken keys (if any) | a new statement sees what the claim waited for |
+//! | 3 lock the sale | the one row that its orders have in common |
+//! | 4 lock wallets, ascending; read clock and units bought | after the sale, a new snapshot |
+//! | 5 write orders, debits, wallets, sale as sets | winners only, the sale's row once |
+//! | 6 give back keys of refused neighbours (mixed groups only) | a refusal frees its key |
 //!
 //! So a lone order costs four statements between BEGIN and COMMIT, a group six, at any size.
 
