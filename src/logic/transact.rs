@@ -100,10 +100,15 @@ where
                 Next::Give(fault) => return Err(fault),
             },
         };
+        let lost = cause == "connection";
         metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(1);
         let pause = pause_before(attempt);
         if Instant::now() + pause >= deadline {
-            return Err(if commit_unknown { Fault::OutcomeUnknown } else { Fault::Conflict });
+            return Err(match commit_unknown {
+                true => Fault::OutcomeUnknown,
+                false if lost => Fault::Unavailable,
+                false => Fault::Conflict,
+            });
         }
         tokio::time::sleep(pause).await;
     }

@@ -36,7 +36,32 @@ impl SessionLimits {
     }
 }
 
-/// Reads a `DATABASE_URL`.
+/// Parameters of a URL that sqlx honours.
+const PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+/// Parameters that are about waiting only; the house has limits of its own.
+const IGNORED: &[&str] = &["connect_timeout", "keepalives", "keepalives_idle"];
+
+/// Reads a `DATABASE_URL`. `search_path` (or `currentSchema`) names the schema to live in; a
+/// parameter that would be dropped in silence is refused, since it may be a wish for security.
 ///
 /// # Errors
 /// A sentence without the URL itself, which may hold a password.
@@ -44,7 +69,26 @@ pub fn parse_url(url: &str) -> Result<PgConnectOptions, String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err("must begin with postgres:// or postgresql://".to_owned());
     }
-    PgConnectOptions::from_str(url).map_err(|error| error.to_string())
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut parameters = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match name {
+            "search_path" | "currentSchema" => {
+                parameters.push(format!("options[search_path]={value}"));
+            }
+            name if PARAMETERS.contains(&name) || name.starts_with("options[") => {
+                parameters.push(pair.to_owned());
+            }
+            name if IGNORED.contains(&name) => {}
+            name => {
+                let shown: String = name.chars().take(40).flat_map(char::escape_default).collect();
+                return Err(format!("its parameter {shown} is not supported; leave it out"));
+            }
+        }
+    }
+    let url = format!("{base}?{}", parameters.join("&"));
+    PgConnectOptions::from_str(&url).map_err(|error| error.to_string())
 }
 
 /// Adds the house's limits and name to connection options.
@@ -117,4 +161,25 @@ pub async fn objection_to(connection: &mut PgConnection) -> Result<Option<String
         .or_else(|| off("fsync", &row.fsync))
         .or_else(|| off("full_page_writes", &row.full_page_writes))
         .or_else(|| off("synchronous_commit", &row.synchronous_commit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_honoured_or_refused_but_never_dropped() {
+        for good in [
+            "postgres://u@h/d",
+            "postgres://u@h/d?search_path=shop",
+            "postgresql://u@h/d?sslmode=require&connect_timeout=5",
+            "postgres://u@h/d?options=-csearch_path%3Dshop",
+        ] {
+            assert!(parse_url(good).is_ok(), "{good}");
+        }
+        for bad in ["mysql://u@h/d", "postgres://u@h/d?target_session_attrs=read-write", "h", ""] {
+            assert!(parse_url(bad).is_err(), "{bad}");
+        }
+        assert!(!parse_url("postgres://u:hunter2@h/d?x=hunter2").unwrap_err().contains("hunter2"));
+    }
 }

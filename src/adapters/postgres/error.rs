@@ -14,7 +14,7 @@ const UNIQUE_VIOLATION: &str = "23505";
 const IN_FAILED_TRANSACTION: &str = "25P02";
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
 const READ_ONLY_TRANSACTION: &str = "25006";
-const TOO_MANY_CONNECTIONS: &str = "53300";
+const STATEMENT_COMPLETION_UNKNOWN: &str = "40003";
 
 /// What an error before COMMIT means.
 pub fn store_error(error: Error) -> StoreError {
@@ -40,7 +40,9 @@ fn by_sqlstate(sqlstate: String, constraint: Option<String>, message: &str) -> S
         LOCK_NOT_AVAILABLE | QUERY_CANCELED => StoreError::LockTimeout { sqlstate },
         UNIQUE_VIOLATION => StoreError::Duplicate { constraint: constraint.unwrap_or_default() },
         IN_FAILED_TRANSACTION | IDLE_IN_TRANSACTION_TIMEOUT => StoreError::Lost(text()),
-        READ_ONLY_TRANSACTION | TOO_MANY_CONNECTIONS => StoreError::Unavailable(text()),
+        READ_ONLY_TRANSACTION => StoreError::Unavailable(text()),
+        // Insufficient resources: connections, disk, memory.
+        code if code.starts_with("53") => StoreError::Unavailable(text()),
         code if code.starts_with("08") || code.starts_with("57P") => StoreError::Lost(text()),
         code if code.starts_with("23") => StoreError::Invariant(text()),
         _ => StoreError::Other(text()),
@@ -51,6 +53,11 @@ fn by_sqlstate(sqlstate: String, constraint: Option<String>, message: &str) -> S
 /// not commit, everything else leaves the outcome unknown. A session ended by the server while it
 /// was committing (57P0x) may have committed.
 pub(super) fn commit_error(error: Error) -> CommitError {
+    if let Error::Database(database) = &error
+        && database.code().as_deref() == Some(STATEMENT_COMPLETION_UNKNOWN)
+    {
+        return CommitError::Unknown(database.message().to_owned());
+    }
     match store_error(error) {
         StoreError::Lost(detail) | StoreError::Unavailable(detail) => CommitError::Unknown(detail),
         StoreError::LockTimeout { sqlstate } => CommitError::Unknown(sqlstate),
@@ -100,6 +107,7 @@ mod tests {
             ("57P01", "lost"),
             ("57P03", "lost"),
             ("53300", "unavailable"),
+            ("53100", "unavailable"),
             ("25006", "unavailable"),
             ("42P01", "other"),
         ];

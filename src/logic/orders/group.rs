@@ -79,7 +79,10 @@ impl Group {
             let Some((fingerprint, order)) = earlier.remove(&member.key) else {
                 return Err(StoreError::Retry { sqlstate: "key_vanished".to_owned() }.into());
             };
-            settled[at] = Some(if fingerprint == member.fingerprint {
+            settled[at] = Some(if order.id == member.order.order_id {
+                // Our own, from a COMMIT that went through unseen.
+                Answer::Made(order)
+            } else if fingerprint == member.fingerprint {
                 Answer::Replayed(order)
             } else {
                 Answer::KeyReused { resource_id: order.id.uuid() }
