@@ -5,11 +5,12 @@ use std::sync::Arc;
 use sqlx::postgres::PgPool;
 
 use super::config::{EngineChoice, Settings};
+use crate::adapters::postgres::connect::SessionLimits;
 use crate::adapters::postgres::store::PgStore;
 use crate::logic::admission::{Admission, AdmissionOptions};
 use crate::logic::orders::Engine;
+use crate::logic::orders::alone::Alone;
 use crate::logic::orders::grouped::{Grouped, GroupedOptions};
-use crate::logic::orders::pessimistic::Pessimistic;
 
 /// Connections open at a time; descriptors for the pool and files are kept free.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -26,12 +27,12 @@ pub(super) fn engine(settings: &Settings, pool: &PgPool) -> Arc<dyn Engine> {
     // Who waited this long may still wait for key, sale and wallet.
     let wait_max = time_limit.saturating_sub(settings.lock_timeout * 3).max(time_limit / 4);
     let waiting_max = settings.max_queue;
-    let store = PgStore::admitted(pool.clone());
+    let limits = SessionLimits::under(settings.lock_timeout);
+    let store = PgStore::admitted(pool.clone()).under(limits);
+    let admission = || Arc::new(Admission::new(AdmissionOptions { slots, waiting_max, wait_max }));
     match settings.engine {
-        EngineChoice::Pessimistic => {
-            let admission = Admission::new(AdmissionOptions { slots, waiting_max, wait_max });
-            Arc::new(Pessimistic::new(store, Arc::new(admission), time_limit))
-        }
+        EngineChoice::Pessimistic => Arc::new(Alone::pessimistic(store, admission(), time_limit)),
+        EngineChoice::Optimistic => Arc::new(Alone::optimistic(store, admission(), time_limit)),
         EngineChoice::Grouped => {
             let options = GroupedOptions { slots, waiting_max, wait_max, time_limit };
             Arc::new(Grouped::new(store, options))

@@ -151,7 +151,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_arithmetic_round_trip(a in 0u64..=9_999_999_999_999, b in 0u64..=9_999_999_999_999) {
+        fn text_and_arithmetic_round_trip(
+            a in 0u64..=9_999_999_999_999,
+            b in 0u64..=9_999_999_999_999,
+        ) {
             let (a_money, b_money) = (Money::from_cents(a), Money::from_cents(b));
             prop_assert_eq!(Money::parse(&a_money.to_string()), Ok(a_money));
             prop_assert_eq!(a_money.minus(b_money), a.checked_sub(b).map(Money::from_cents));

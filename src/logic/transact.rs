@@ -188,7 +188,11 @@ fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
         return Next::Again { cause, otherwise: Fault::OutcomeUnknown };
     }
     let again = |cause: String, otherwise: Fault| {
-        if attempt >= ATTEMPTS_MAX { Next::Give(otherwise) } else { Next::Again { cause, otherwise } }
+        if attempt >= ATTEMPTS_MAX {
+            Next::Give(otherwise)
+        } else {
+            Next::Again { cause, otherwise }
+        }
     };
     match trouble {
         Trouble::KeyUnsettled(StoreError::LockTimeout { .. }) => Next::Give(Fault::InProgress),

@@ -55,6 +55,17 @@ pub enum StoreError {
         /// The constraint's name.
         constraint: String,
     },
+    /// What was read has changed since: a write found its rows in another version. An alarm where
+    /// the rows were locked, the ordinary way to lose where they were not.
+    #[error("{what}: meant to touch {expected} rows, touched {found}")]
+    Stale {
+        /// Which rows.
+        what: &'static str,
+        /// How many were meant.
+        expected: usize,
+        /// How many still stood as they were read.
+        found: i64,
+    },
     /// The schema refused a write that the program thought right, or a row cannot be understood:
     /// an alarm.
     #[error("invariant: {0}")]
@@ -183,7 +194,16 @@ pub trait Transaction: Send + 'static {
         users: &[UserId],
     ) -> impl Future<Output = Result<Buyers, StoreError>> + Send;
 
-    /// Writes the winners, as sets, and checks that every row it meant to touch was touched.
+    /// Reads the sale, the clock, and what is known of `users` (distinct, ascending), in one
+    /// snapshot and without a lock.
+    fn look(
+        &mut self,
+        sale: SaleId,
+        users: &[UserId],
+    ) -> impl Future<Output = Result<(Option<Sale>, Buyers), StoreError>> + Send;
+
+    /// Writes the winners, as sets, and checks that every row it meant to touch was touched
+    /// and stood as it was read ([`StoreError::Stale`]).
     fn record(&mut self, winners: &Winners) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Locks one wallet for a deposit and reads the clock.

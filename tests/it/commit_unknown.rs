@@ -1,1 +1,124 @@
 //! A COMMIT that is cut off resolves to one truth.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::support::Service;
+use crate::support::api::{Api, Reply, new_key};
+use crate::support::crowd::seed_buyers;
+use crate::support::locks::number;
+use crate::support::postgres::TestDatabase;
+use crate::support::relay::{Break, Relay};
+
+/// How often each kind of break happens at least.
+const ROUNDS: usize = 16;
+/// Orders of different users in each round.
+const BUYERS: usize = 4;
+/// How often a caller asks before its answer must have been a 201.
+const ASKED_MAX: usize = 40;
+/// How the service begins a transaction of its own (reads that span statements differ).
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// A service at the end of a wire.
+async fn wired() -> (Service, Relay) {
+    let database = TestDatabase::create().await;
+    let relay = Relay::to(&database).await;
+    let url = relay.url();
+    let service = Service::start_on(database, |raw| raw.database_url = Some(url)).await;
+    (service, relay)
+}
+
+/// Whether the contract lets a caller ask again with the same key.
+fn may_ask_again(reply: &Reply) -> bool {
+    let again = matches!(
+        (reply.status.as_u16(), reply.code().as_str()),
+        (409, "concurrent_conflict" | "request_in_progress")
+            | (503, "outcome_unknown" | "database_unavailable" | "overloaded")
+    );
+    again && reply.header("retry-after").is_some() && reply.body["retry"] == "same_key"
+}
+
+/// Buys until the answer is a 201. The answer, and whether it was the first.
+async fn buy_in_the_end(api: &Api, key: &str, user: &str, sale: &str) -> (Reply, bool) {
+    for asked in 1..=ASKED_MAX {
+        let reply = api.buy(key, user, sale).await;
+        if reply.status == 201 {
+            return (reply, asked == 1);
+        }
+        assert!(may_ask_again(&reply), "{reply:?}");
+    }
+    panic!("no 201 in {ASKED_MAX} answers");
+}
+
+/// Rounds of concurrent orders while statements that begin with `text` are broken.
+async fn orders_over_a_breaking_wire(text: &'static str, how: Break) {
+    let (service, relay) = wired().await;
+    let users = seed_buyers(&service.database, BUYERS as i64, "1000.00").await;
+    let sale = service.api.sale("1.00", 1_000).await;
+    let (mut ids, mut at_once) = (HashSet::new(), 0);
+    for round in 0..ROUNDS {
+        relay.break_next(text, &[how, how][..1 + round % 2]);
+        let mut orders = JoinSet::new();
+        for user in users.clone() {
+            let (api, sale, key) = (service.api.clone(), sale.clone(), new_key());
+            orders.spawn(async move {
+                let (first, at_once) = buy_in_the_end(&api, &key, &user, &sale).await;
+                let (again, _) = buy_in_the_end(&api, &key, &user, &sale).await;
+                assert!(again.replayed(), "the second answer is the first: {again:?}");
+                assert_eq!(first.bytes, again.bytes, "one key, one answer");
+                (first.id(), at_once)
+            });
+        }
+        while let Some(order) = orders.join_next().await {
+            let (id, first) = order.expect("an order");
+            assert!(ids.insert(id), "one order was given to two keys");
+            at_once += usize::from(first);
+        }
+    }
+    let keys = ROUNDS * BUYERS;
+    let mut session = service.database.session().await;
+    let orders = number(&mut session, "SELECT count(*) FROM orders").await;
+    assert_eq!(usize::try_from(orders), Ok(keys), "as many orders as keys");
+    assert!(relay.broken() >= ROUNDS, "the wire broke {} times", relay.broken());
+    // The service finds the truth by itself; callers are asked to come back only in a pinch.
+    assert!(at_once * 10 >= keys * 9, "{at_once} of {keys} were answered at once");
+    assert_eq!(service.api.stock(&sale).await, 1_000 - keys as u64);
+    service.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_never_arrived_is_executed_by_a_second_run() {
+    orders_over_a_breaking_wire("COMMIT", Break::CutBefore).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_cut_off_while_the_server_works_is_one_order() {
+    orders_over_a_breaking_wire("COMMIT", Break::CutDuring).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_was_lost_is_found_again() {
+    orders_over_a_breaking_wire("COMMIT", Break::CutAfter).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_late_is_waited_for() {
+    orders_over_a_breaking_wire("COMMIT", Break::Delay(Duration::from_millis(200))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_dies_at_its_first_statement_is_replaced_unnoticed() {
+    for how in [Break::CutBefore, Break::CutDuring, Break::CutAfter] {
+        let (service, relay) = wired().await;
+        let user = service.api.user("10.00").await;
+        let sale = service.api.sale("10.00", 1).await;
+        relay.break_next(BEGIN, &[how, how, how]);
+        let made = service.api.buy(&new_key(), &user, &sale).await.expect(201);
+        assert!(!made.replayed());
+        assert_eq!(relay.broken(), 3, "{how:?}");
+        assert_eq!(service.api.balance(&user).await, "0.00");
+        service.finish().await;
+    }
+}

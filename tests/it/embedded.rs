@@ -1,1 +1,204 @@
-//! The embedded server, as root and as an ordinary account, alone and in company.
+//! The embedded server as somebody meets it who typed one command: first start, second start,
+//! commands beside it, remains of a sudden end, odd places, ordinary accounts.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Output;
+
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::data_dir::{DataDir, until};
+use crate::support::process::{ServeProcess, flashdeal, run};
+
+const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
+const BUYER: &str = "0190a000-0000-7000-8000-000000000001";
+const SALE: &str = "0190b000-0000-7000-8000-000000000001";
+
+async fn serve(data_dir: &DataDir) -> ServeProcess {
+    ServeProcess::start(&data_dir.environment(&[])).await
+}
+
+async fn stop(process: ServeProcess, data_dir: &DataDir) {
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.exit().await, Some(0));
+    assert_eq!(data_dir.servers(), Vec::<i32>::new(), "PostgreSQL is gone");
+}
+
+/// One sentence on standard error, nothing on standard output.
+fn sentence(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+/// The body in the `curl` line that the service printed.
+fn printed_body(banner: &str) -> Value {
+    let line = banner.lines().find(|line| line.trim_start().starts_with("curl "));
+    let line = line.unwrap_or_else(|| panic!("no curl line in {banner}"));
+    for part in ["/api/orders", "Content-Type: application/json", "Idempotency-Key: my-first-click"]
+    {
+        assert!(line.contains(part), "{part} is missing in {line}");
+    }
+    let body = line.split("-d '").nth(1).and_then(|rest| rest.split('\'').next());
+    serde_json::from_str(body.expect("a body")).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_first_start_has_demo_data_and_a_line_that_buys() {
+    let data_dir = DataDir::fresh("embedded-first");
+    let process = serve(&data_dir).await;
+    let (api, banner) = (&process.api, &process.banner);
+    let base = format!("http://{}", api.address());
+    for line in [format!("{base}/\n"), format!("{base}/docs\n"), "psql ".to_owned()] {
+        assert!(banner.contains(&line), "{line} is missing in {banner}");
+    }
+    for (number, status) in [(1, "live"), (2, "upcoming"), (3, "live")] {
+        let path = format!("/api/sales/0190b000-0000-7000-8000-{number:012}");
+        assert_eq!(api.get(&path).await.expect(200).text("status"), status, "{path}");
+    }
+    assert_eq!(api.stock("0190b000-0000-7000-8000-000000000003").await, 2);
+    assert_eq!(api.balance("0190a000-0000-7000-8000-000000001000").await, "500.00");
+    api.get("/api/users/0190a000-0000-7000-8000-000000001001").await.expect(404);
+
+    let body = printed_body(banner);
+    assert_eq!((&body["user_id"], &body["sale_id"]), (&BUYER.into(), &SALE.into()));
+    let first = api.post("/api/orders", "my-first-click", &body).await.expect(201);
+    let again = api.post("/api/orders", "my-first-click", &body).await.expect(201);
+    assert!(!first.replayed() && again.replayed() && first.bytes == again.bytes, "{again:?}");
+    stop(process, &data_dir).await;
+
+    // What was there is not filled again.
+    let process = serve(&data_dir).await;
+    let later = process.api.post("/api/orders", "my-first-click", &body).await.expect(201);
+    assert_eq!(later.bytes, first.bytes);
+    assert_eq!(process.api.stock(SALE).await, 499);
+    stop(process, &data_dir).await;
+}
+
+#[tokio::test]
+async fn a_second_serve_is_refused_and_commands_find_the_first() {
+    let data_dir = DataDir::fresh("embedded-beside");
+    let process = serve(&data_dir).await;
+    let server = data_dir.postmaster();
+    let environment = data_dir.environment(&[]);
+    let said = sentence(&run(&SERVE, &environment).await, 2);
+    let pid = process.pid().to_string();
+    assert!(said.contains("already runs on") && said.contains(&pid), "{said}");
+
+    let seed = ["seed", "--users", "1", "--balance", "1.00", "--stock", "1", "--price", "1.00"];
+    let output = run(&seed, &environment).await;
+    let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let (user, sale) = (made["user_ids"][0].as_str(), made["sale_id"].as_str());
+    let order = process.api.buy("key", user.expect("a user"), sale.expect("a sale")).await;
+    order.expect(201);
+    let output = run(&["verify"], &environment).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, "the books balance (4 sales, 1001 wallets, 19 orders)\n");
+    assert_eq!(data_dir.postmaster(), server, "commands leave the server alone");
+    process.api.get("/readyz").await.expect(200);
+    stop(process, &data_dir).await;
+
+    // Without a service a command has a server for as long as it lives.
+    let output = run(&["verify"], &environment).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(data_dir.servers(), Vec::<i32>::new());
+}
+
+#[tokio::test]
+async fn remains_of_a_sudden_end_do_not_hinder_the_next_start() {
+    let data_dir = DataDir::fresh("embedded-remains");
+    let process = serve(&data_dir).await;
+    let order = process.api.buy("kept", BUYER, SALE).await.expect(201);
+    let orphan = data_dir.postmaster().expect("a server");
+    // The server is frozen, so that nothing can shut it down before the next start finds it.
+    let frozen = nix::unistd::Pid::from_raw(orphan);
+    nix::sys::signal::kill(frozen, Signal::SIGSTOP).expect("a signal");
+    process.kill().await;
+    assert!(data_dir.servers().contains(&orphan), "an orphan");
+    let process = serve(&data_dir).await;
+    assert_ne!(data_dir.postmaster(), Some(orphan), "a server of its own");
+    assert!(!data_dir.servers().contains(&orphan), "the orphan is gone");
+    let again = process.api.buy("kept", BUYER, SALE).await.expect(201);
+    assert_eq!(again.bytes, order.bytes);
+
+    // Both die at once; the pid file stays, and its number now belongs to a stranger: us.
+    let killed = data_dir.kill_postmaster();
+    process.kill().await;
+    until("every process of the server is gone", async || data_dir.servers().is_empty()).await;
+    let file = data_dir.cluster().join("postmaster.pid");
+    let text = std::fs::read_to_string(&file).expect("a stale file");
+    let stranger = text.replacen(&killed.to_string(), &std::process::id().to_string(), 1);
+    std::fs::write(&file, stranger).expect("a stale file");
+    let process = serve(&data_dir).await;
+    assert_eq!(process.api.buy("kept", BUYER, SALE).await.expect(201).bytes, order.bytes);
+    stop(process, &data_dir).await;
+}
+
+#[tokio::test]
+async fn two_data_directories_live_side_by_side_and_one_may_have_a_long_path() {
+    let plain = DataDir::fresh("embedded-side");
+    let deep = DataDir::fresh("embedded-long").path.join("d".repeat(90)).join("e".repeat(90));
+    assert!(deep.as_os_str().len() > 180);
+    let deep = DataDir::at(deep);
+    let (first, second) = tokio::join!(serve(&plain), serve(&deep));
+    first.api.buy("key", BUYER, SALE).await.expect(201);
+    assert_eq!((first.api.stock(SALE).await, second.api.stock(SALE).await), (499, 500));
+    second.api.buy("key", BUYER, SALE).await.expect(201);
+    let output = run(&["verify"], &deep.environment(&[])).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    stop(first, &plain).await;
+    second.api.buy("other", BUYER, SALE).await.expect(201);
+    stop(second, &deep).await;
+}
+
+/// The binary as an ordinary account that is not ours.
+fn as_nobody(program: &std::path::Path, arguments: &[&str], data_dir: &DataDir) -> Command {
+    let original = flashdeal(arguments, &data_dir.environment(&[]));
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command.args(arguments).env_clear().kill_on_drop(true).current_dir("/");
+    for (name, value) in original.as_std().get_envs() {
+        if let Some(value) = value.filter(|_| name != "HOME") {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+#[tokio::test]
+async fn an_ordinary_account_has_a_server_of_its_own() {
+    if !geteuid().is_root() {
+        // Every other test of this module runs as an ordinary account then.
+        return;
+    }
+    let place = std::env::temp_dir().join(format!("flashdeal-it-{}", std::process::id()));
+    std::fs::create_dir(&place).expect("a directory");
+    std::fs::set_permissions(&place, PermissionsExt::from_mode(0o755)).expect("its mode");
+    let program = place.join("flashdeal");
+    std::fs::copy(env!("CARGO_BIN_EXE_flashdeal"), &program).expect("a copy");
+    let data_dir = DataDir::at(place.join("data"));
+    std::fs::create_dir(&data_dir.path).expect("a directory");
+    chown(&data_dir.path, Some(65_534), Some(65_534)).expect("its owner");
+
+    let process = ServeProcess::of(as_nobody(&program, &SERVE, &data_dir)).await;
+    process.api.buy("key", BUYER, SALE).await.expect(201);
+    let server = data_dir.postmaster().expect("a server");
+    let status = std::fs::read_to_string(format!("/proc/{server}/status")).expect("a process");
+    let owner = status.lines().find(|line| line.starts_with("Uid:")).expect("an owner");
+    assert_eq!(owner.split_whitespace().nth(1), Some("65534"), "{owner}");
+    let output = as_nobody(&program, &SERVE, &data_dir).output().await.expect("a child");
+    assert!(sentence(&output, 2).contains("already runs on"), "{output:?}");
+    let output = as_nobody(&program, &["verify"], &data_dir).output().await.expect("a child");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    stop(process, &data_dir).await;
+
+    // Root may take over what an ordinary account made.
+    let output = run(&["verify"], &data_dir.environment(&[])).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    std::fs::remove_dir_all(&place).expect("it was ours");
+}

@@ -1,6 +1,9 @@
 //! The integration tests: one binary, one PostgreSQL server, one database for each test, every
 //! answer held against `openapi.yaml`, every test ended with the books balanced.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report, in helpers too")]
+#![allow(clippy::type_complexity, reason = "tables of cases are read where they stand")]
+
 mod support;
 
 mod auth;

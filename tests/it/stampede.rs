@@ -2,6 +2,8 @@
 //!
 //! The load itself is proved by a negative control: the same crowd makes a naive shop oversell.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
+
 mod naive;
 
 use std::collections::BTreeSet;
@@ -191,7 +193,8 @@ async fn whole_table_reads_during_a_run_never_miss_a_cent() {
     let replies = crowd(service.api.address(), CONNECTIONS, wishes.collect()).await;
     done.store(true, Ordering::Relaxed);
     let states = reader.await.unwrap();
-    assert!(replies.iter().any(|reply| reply.code() == "insufficient_balance"));
+    let made = made(&replies, "insufficient_balance");
+    assert!(made.len() < replies.len(), "some of them could not pay");
     assert!(states.len() >= 10, "too few states were seen: {states:?}");
     service.finish().await;
 }
@@ -202,7 +205,8 @@ async fn read_until(database: TestDatabase, done: Arc<AtomicBool>) -> BTreeSet<i
     let mut states = BTreeSet::new();
     while !done.load(Ordering::Relaxed) {
         let (money, units, orders): (bool, bool, i64) = sqlx::query_as(
-            "SELECT (SELECT sum(balance) FROM wallets) + (SELECT coalesce(sum(total), 0) FROM orders)
+            "SELECT (SELECT sum(balance) FROM wallets)
+                    + (SELECT coalesce(sum(total), 0) FROM orders)
                     = (SELECT sum(amount) FROM ledger_entries WHERE type = 'deposit'),
                     (SELECT sum(stock) FROM sales) + (SELECT coalesce(sum(quantity), 0) FROM orders)
                     = (SELECT sum(stock_initial) FROM sales),

@@ -2,6 +2,8 @@
 //! statement (`keys`, `records`), what only PostgreSQL must guard against (`guards`), and groups of
 //! orders on both stores and against the same orders one by one (`groups`).
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
+
 use flashdeal::adapters::memory::MemoryStore;
 use flashdeal::adapters::postgres::store::PgStore;
 use flashdeal::domain::id::{Id, UserId};

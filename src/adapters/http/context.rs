@@ -10,16 +10,21 @@ use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::problem::Problem;
+use super::audit_desk::AuditDesk;
+use super::problem::{OVERLOADED, Problem};
 use super::verdict::{failed, unread};
 use crate::adapters::token::Verifier;
+use crate::domain::books::Audit;
 use crate::logic::fault::Fault;
 use crate::logic::orders::Engine;
+use crate::ports::read::Reads;
 use crate::ports::store::StoreError;
 
 /// How long a read may take before its session counts as silent. The server ends its statements
 /// long before.
 const READ_MAX: Duration = Duration::from_secs(10);
+/// When to ask again for a report that is not ready.
+const AUDIT_AGAIN_SECONDS: u32 = 2;
 
 /// Who may come in.
 #[derive(Clone)]
@@ -98,7 +103,7 @@ struct Inner<S, R> {
     options: ContextOptions,
     phase: PhaseCell,
     tasks: TaskTracker,
-    audits: Arc<tokio::sync::Semaphore>,
+    audits: AuditDesk,
 }
 
 impl<S, R> Clone for Context<S, R> {
@@ -117,7 +122,7 @@ impl<S, R> Context<S, R> {
         phase: PhaseCell,
         tasks: TaskTracker,
     ) -> Self {
-        let audits = Arc::new(tokio::sync::Semaphore::new(1));
+        let audits = AuditDesk::default();
         Context { inner: Arc::new(Inner { store, reads, engine, options, phase, tasks, audits }) }
     }
 
@@ -137,9 +142,35 @@ impl<S, R> Context<S, R> {
         self.inner.phase.get()
     }
 
-    /// At most one audit at a time.
-    pub(super) fn audits(&self) -> Arc<tokio::sync::Semaphore> {
-        Arc::clone(&self.inner.audits)
+    pub(super) fn audits(&self) -> &AuditDesk {
+        &self.inner.audits
+    }
+
+    /// Checks the books, for as long as a caller waits.
+    pub(super) async fn audit(&self) -> Result<Audit, Problem>
+    where
+        R: Reads,
+    {
+        let desk = self.audits().clone();
+        let again = |detail| Problem::new(OVERLOADED, detail).retry_after(AUDIT_AGAIN_SECONDS);
+        let Some(turn) = desk.turn() else {
+            return Err(again("Another audit is running; one at a time keeps a sale fast."));
+        };
+        let reads = self.inner.reads.clone();
+        let work = async move { desk.run(turn, reads.audit()).await };
+        let task = self.inner.tasks.spawn(work.in_current_span());
+        match tokio::time::timeout(self.inner.options.request_timeout, task).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => return Err(unread(&error)),
+            Ok(Err(error)) => return Err(panicked(&error)),
+            Err(_elapsed) => {
+                return Err(again(
+                    "The books are long and still being read; ask again for the report.",
+                ));
+            }
+        }
+        let raced = || again("Another caller fetched this report; ask again for another.");
+        self.audits().fetch().ok_or_else(raced)
     }
 
     /// Refuses at once what cannot be executed now.

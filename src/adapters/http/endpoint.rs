@@ -83,12 +83,12 @@ pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Rout
         .unify()
         .boxed();
     let operator = operator(context, Door::Public);
-    api.or(operator).unify().or(pages).unify().recover(reject).unify().boxed()
+    api.or(operator).unify().or(pages).unify().recover(|_| reject(Door::Public)).unify().boxed()
 }
 
 /// The routes of the operator's own address.
 pub(super) fn operator_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Routes {
-    operator(context, Door::Operator).recover(reject).unify().boxed()
+    operator(context, Door::Operator).recover(|_| reject(Door::Operator)).unify().boxed()
 }
 
 fn operator<S: Store, R: Reads>(context: &Context<S, R>, door: Door) -> Routes {
@@ -104,15 +104,15 @@ fn operator<S: Store, R: Reads>(context: &Context<S, R>, door: Door) -> Routes {
 
 /// What no route took: only path and method can be the reason. The endpoint knows the path and
 /// writes the problem.
-async fn reject(_: Rejection) -> Result<warp::reply::Response, Infallible> {
+async fn reject(door: Door) -> Result<warp::reply::Response, Infallible> {
     let mut response = warp::reply::Response::default();
-    response.extensions_mut().insert(Unrouted);
+    response.extensions_mut().insert(Unrouted(door));
     Ok(response)
 }
 
-/// Marks an answer that no route gave.
+/// Marks an answer that no route behind this door gave.
 #[derive(Clone)]
-struct Unrouted;
+struct Unrouted(Door);
 
 /// Counts a caller who leaves before the answer; their work goes on in its own task.
 struct Waiting {
@@ -159,7 +159,8 @@ where
         traceparent = head.traceparent.as_ref().and_then(|value| value.to_str().ok()),
     );
     let Ok(mut response) = warp::service(routes).call(request).instrument(span.clone()).await;
-    if response.extensions_mut().remove::<Unrouted>().is_some() {
+    if let Some(Unrouted(door)) = response.extensions_mut().remove::<Unrouted>() {
+        let route = route.filter(|route| door.has(route.template));
         response = unrouted(&path, &method, route).into_response();
     }
     let problem = response.extensions_mut().remove::<Problem>();
@@ -202,12 +203,20 @@ fn write_headers(headers: &mut HeaderMap, head: &Head, template: &str) {
     if let Some(trace) = &head.traceparent {
         headers.insert(TRACEPARENT, trace.clone());
     }
+    secure(headers);
+    if template.starts_with("/api") || template == "unmatched" {
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    } else {
+        // Pages change with the binary and never in between.
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    }
+}
+
+/// What every answer carries, also a preflight's, which the CORS layer gives by itself.
+pub(super) fn secure(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
-    if template.starts_with("/api") || template == "unmatched" {
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    }
 }
 
 fn record(

@@ -115,7 +115,10 @@ impl Fields {
         let accepted = self.accepted.join(", ");
         for (name, _) in std::mem::take(&mut self.members) {
             let shown: String = name.chars().take(80).flat_map(char::escape_default).collect();
-            self.fault(shown, format!("is not known here; accepted are {accepted}"));
+            self.fault(
+                if shown.is_empty() { "\"\"".to_owned() } else { shown },
+                format!("is not known here; accepted are {accepted}"),
+            );
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&self.errors)) }
     }

@@ -46,7 +46,10 @@ pub struct ProblemKind {
 }
 
 macro_rules! problems {
-    ($($name:ident = $code:literal, $status:literal, $charged:ident, $retry:ident, $title:literal, $meaning:literal;)*) => {
+    ($(
+        $name:ident = $code:literal, $status:literal, $charged:ident, $retry:ident,
+        $title:literal, $meaning:literal;
+    )*) => {
         $(pub(super) const $name: &ProblemKind = &ProblemKind {
             code: $code, status: $status, title: $title, meaning: $meaning,
             charged: Charged::$charged, retry: Retry::$retry,

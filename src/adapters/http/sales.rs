@@ -129,7 +129,7 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
             .ok_or_else(|| "must be upcoming, live, sold_out or ended".to_owned())
     });
     let limit = query.limit();
-    let from = query.take("cursor", cursor::to_since);
+    let from = query.take("cursor", |text| cursor::to_since('t', text));
     query.finish()?;
     let page =
         context.read(|reads| async move { reads.list_sales(status, from, limit).await }).await?;
@@ -137,6 +137,6 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let items = page.items.iter();
     ok(&ListDto {
         items: items.map(|view| SaleDto::new(&view.sale, view.read_at, currency)).collect(),
-        next_cursor: page.next.map(cursor::of_since),
+        next_cursor: page.next.map(|at| cursor::of_since('t', at)),
     })
 }

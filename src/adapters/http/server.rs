@@ -20,13 +20,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, service_fn};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::answer::IDEMPOTENT_REPLAYED;
 use super::client_address::{TrustedProxies, client_address};
 use super::context::Context;
-use super::endpoint::{Routes, answer, operator_routes, public_routes};
+use super::endpoint::{Body, Routes, answer, operator_routes, public_routes, secure};
 use super::head::{IDEMPOTENCY_KEY, TRACEPARENT, X_REQUEST_ID};
 use crate::ports::read::Reads;
 use crate::ports::store::Store;
@@ -165,7 +165,12 @@ impl Server {
                 tokio::spawn(finish(graceful.watch(connection), place));
             }
             Some(cors) => {
-                let service = TowerToHyperService::new(cors.layer(respond));
+                let secured =
+                    cors.layer(respond).map_response(|mut response: http::Response<Body>| {
+                        secure(response.headers_mut());
+                        response
+                    });
+                let service = TowerToHyperService::new(secured);
                 let connection = http.serve_connection(stream, service);
                 tokio::spawn(finish(graceful.watch(connection), place));
             }

@@ -156,15 +156,13 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let external_id =
         query.take("external_id", |text| ShortText::parse(text).map_err(|error| error.to_string()));
     let limit = query.limit();
-    let from = query.take("cursor", cursor::to_since);
+    let from = query.take("cursor", |text| cursor::to_since('u', text));
     query.finish()?;
     let page = context
-        .reads()
-        .list_users(external_id.as_ref(), from, limit)
-        .await
-        .map_err(|error| unread(&error))?;
+        .read(|reads| async move { reads.list_users(external_id.as_ref(), from, limit).await })
+        .await?;
     ok(&ListDto {
         items: page.items.iter().map(UserDto::new).collect(),
-        next_cursor: page.next.map(cursor::of_since),
+        next_cursor: page.next.map(|at| cursor::of_since('u', at)),
     })
 }

@@ -83,7 +83,9 @@ async fn handle_entries<S: Store, R: Reads>(
     let limit = query.limit();
     let before = query.take("cursor", cursor::to_entry);
     query.finish()?;
-    let page = context.read(|reads| async move { reads.list_entries(user, before, limit).await }).await?
+    let page = context
+        .read(|reads| async move { reads.list_entries(user, before, limit).await })
+        .await?
         .ok_or_else(absent)?;
     ok(&ListDto {
         items: page.items.iter().map(EntryDto::new).collect(),

@@ -4,9 +4,8 @@
 //! that remain are applied on the way.
 
 use chrono::{DateTime, Utc};
-use sqlx::pool::PoolConnection;
+use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
 use super::error::store_error;
@@ -15,6 +14,7 @@ use super::order_lists::{
 };
 use super::order_repo::OrderRecord;
 use super::sale_repo::{self, SaleRecord};
+use super::session::Session;
 use super::store::Gate;
 use super::user_repo::{self, UserRecord};
 use super::verify_repo::Auditor;
@@ -38,31 +38,6 @@ pub struct PgReads {
     auditor: Auditor,
 }
 
-/// A connection and the place at the gate that goes with it. Unless it is [`Session::done`], the
-/// connection is closed and not given back: it may be in the middle of a statement.
-struct Session {
-    connection: Option<PoolConnection<Postgres>>,
-    _slot: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl Session {
-    fn connection(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("a session has its connection until it is done")
-    }
-
-    fn done(mut self) {
-        drop(self.connection.take());
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
-        }
-    }
-}
-
 impl PgReads {
     /// Reads on `pool`, as many at a time as `gate` lets in. Audits have a session of their own,
     /// opened with `options`.
@@ -71,9 +46,7 @@ impl PgReads {
     }
 
     async fn session(&self) -> Result<Session, StoreError> {
-        let slot = self.gate.enter().await?;
-        let connection = self.pool.acquire().await.map_err(store_error)?;
-        Ok(Session { connection: Some(connection), _slot: slot })
+        Session::open(&self.pool, &self.gate).await
     }
 }
 

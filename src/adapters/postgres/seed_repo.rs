@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error::{expect_rows, store_error};
-use crate::domain::id::EntryId;
+use crate::domain::id::OfEntry;
 use crate::domain::money::Money;
 use crate::domain::user::User;
 use crate::logic::ids::new_id;
@@ -27,13 +27,7 @@ pub async fn insert_users(
     let external_ids: Vec<Option<String>> =
         users.iter().map(|user| text(&user.external_id)).collect();
     let names: Vec<Option<String>> = users.iter().map(|user| text(&user.name)).collect();
-    let entries: Vec<Uuid> = users
-        .iter()
-        .map(|_| {
-            let id: EntryId = new_id();
-            id.uuid()
-        })
-        .collect();
+    let entries: Vec<Uuid> = users.iter().map(|_| new_id::<OfEntry>().uuid()).collect();
     let created = users.first().map(|user| user.created_at);
     let balance: Decimal = balance.decimal();
     let made = sqlx::query_scalar!(
@@ -45,7 +39,8 @@ pub async fn insert_users(
              SELECT id, external_id, name, $6 FROM input RETURNING id
            ), wallet AS (
              INSERT INTO wallets (user_id, balance, entry_count, updated_at)
-             SELECT id, $5::numeric, CASE WHEN $5::numeric > 0 THEN 1 ELSE 0 END, $6 FROM made RETURNING 1
+             SELECT id, $5::numeric, CASE WHEN $5::numeric > 0 THEN 1 ELSE 0 END, $6
+             FROM made RETURNING 1
            ), entry AS (
              INSERT INTO ledger_entries
                (id, user_id, number, type, amount, balance_after, created_at)

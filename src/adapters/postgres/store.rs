@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::connect::SessionLimits;
 use super::error::{commit_error, store_error};
-use super::{key_repo, order_repo, sale_repo, user_repo, wallet_repo};
+use super::{key_repo, look_repo, order_repo, sale_repo, user_repo, wallet_repo};
 use crate::domain::Instant as Moment;
 use crate::domain::id::{EntryId, SaleId, UserId};
 use crate::domain::key::{Fingerprint, KeyRef};
@@ -194,6 +194,14 @@ impl Transaction for PgTransaction {
         debug_assert!(users.is_sorted_by(|a, b| a < b), "wallets are locked ascending");
         let limited = lock.sale.as_ref().is_some_and(|sale| sale.per_user_limit.is_some());
         wallet_repo::lock_buyers(self.session(), lock.sale_id, limited, users).await
+    }
+
+    async fn look(
+        &mut self,
+        sale: SaleId,
+        users: &[UserId],
+    ) -> Result<(Option<Sale>, Buyers), StoreError> {
+        look_repo::look(self.session(), sale, users).await
     }
 
     async fn record(&mut self, winners: &Winners) -> Result<(), StoreError> {

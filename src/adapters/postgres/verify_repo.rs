@@ -44,8 +44,8 @@ const LAWS: &[(Law, &str)] = &[
          FULL JOIN (SELECT user_id, sum(amount) AS sum, count(*) AS n FROM ledger_entries
                     GROUP BY user_id) e
            ON e.user_id = w.user_id
-         WHERE w.user_id IS NULL OR w.balance <> coalesce(e.sum, 0) OR w.entry_count <> coalesce(e.n, 0)
-            OR w.balance < 0
+         WHERE w.user_id IS NULL OR w.balance <> coalesce(e.sum, 0)
+            OR w.entry_count <> coalesce(e.n, 0) OR w.balance < 0
          LIMIT $1",
     ),
     (

@@ -2,17 +2,21 @@
 //!
 //! | statement | why here |
 //! |---|---|
-//! | 1 claim the keys, ascending | equal keys meet before they can hold anything else |
-//! | 2 earlier orders of taken keys (only if any) | a new statement sees what the claim waited for |
-//! | 3 lock the sale | the one row that orders of a sale have in common |
-//! | 4 lock the wallets, ascending; read clock and units bought | after the sale, in a new snapshot |
-//! | 5 write orders, debits, wallets and sale as sets | winners only, the sale's row once |
-//! | 6 give back keys of refused neighbours (only in a mixed group) | a refusal leaves its key free |
+//! | 1 claim the keys, ascending | equal keys meet before they hold anything |
+//! | 2 earlier orders of taken keys (if any) | a new statement sees what the claim waited for |
+//! | 3 lock the sale | the one row that its orders have in common |
+//! | 4 lock wallets, ascending; read clock and units bought | after the sale, a new snapshot |
+//! | 5 write orders, debits, wallets, sale as sets | winners only, the sale's row once |
+//! | 6 give back keys of refused neighbours (mixed groups only) | a refusal frees its key |
+//! | 7 claim some of them again (only for the twins below) | the twin's order stands under it |
 //!
-//! So a lone order costs four statements between BEGIN and COMMIT, a group six, at any size.
+//! So a lone order costs four statements between BEGIN and COMMIT, a group seven at most, at any
+//! size. [`Locking::Never`] reads 3 and 4 in one statement without locks, and 5 finds out whether
+//! what was read still stands.
 //!
-//! A key that is more than once in a group belongs to its first arrival; the others are its twins
-//! and are answered from what became of it, without a claim of their own.
+//! A key that is more than once in a group is claimed for its first arrival. The others are its
+//! twins: as long as no order stands under the key, each is decided at its own place; from then on
+//! each is answered as any later request with this key.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -27,12 +31,22 @@ use crate::domain::sale::Sale;
 use crate::logic::keyed::{self, Answer};
 use crate::logic::transact::{Ending, Trouble, Work};
 use crate::ports::signals;
-use crate::ports::store::{Buyers, Claim, SaleLock, StoreError, Transaction, Winners};
+use crate::ports::store::{Buyers, Claim, StoreError, Transaction, Winners};
+
+/// Whether rows are locked before they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// Sale, then wallets: what was read cannot change before COMMIT.
+    First,
+    /// Not at all: the write succeeds only where nothing has changed since.
+    Never,
+}
 
 /// Orders of one sale in the order of arrival.
 pub struct Group {
     sale_id: SaleId,
     members: Vec<Member>,
+    locking: Locking,
 }
 
 struct Member {
@@ -43,17 +57,22 @@ struct Member {
     twin_of: Option<usize>,
 }
 
-/// What became of an order in its group; `None` when only a later group can tell: its key was
-/// claimed for a twin with another body, and that twin was refused.
-pub type Decided = Option<OrderAnswer>;
+/// What became of an order so far.
+type Decided = Option<OrderAnswer>;
+
+/// What the decisions rest on.
+struct Facts {
+    sale: Option<Sale>,
+    buyers: Buyers,
+}
 
 impl Group {
     /// A group of one.
-    pub fn of_one(order: PlaceOrder) -> Group {
-        Group::new(order.sale_id, vec![order])
+    pub fn of_one(order: PlaceOrder, locking: Locking) -> Group {
+        Group { locking, ..Group::new(order.sale_id, vec![order]) }
     }
 
-    /// A group. All orders must name `sale_id`.
+    /// A group that locks first. All orders must name `sale_id`.
     pub fn new(sale_id: SaleId, orders: Vec<PlaceOrder>) -> Group {
         assert!(orders.iter().all(|order| order.sale_id == sale_id), "one sale to a group");
         let mut first_with: HashMap<KeyRef, usize> = HashMap::with_capacity(orders.len());
@@ -63,7 +82,7 @@ impl Group {
             let twin_of = (first != at).then_some(first);
             Member { fingerprint: order.fingerprint(), key, order, twin_of }
         });
-        Group { sale_id, members: members.collect() }
+        Group { sale_id, members: members.collect(), locking: Locking::First }
     }
 
     /// Claims the keys. The answer holds what is settled already, by position.
@@ -96,53 +115,52 @@ impl Group {
         Ok(settled)
     }
 
-    /// Locks the sale, then the wallets of those still undecided.
-    async fn lock<T: Transaction>(
+    /// The facts for those still undecided.
+    async fn read<T: Transaction>(
         &self,
         transaction: &mut T,
         settled: &[Decided],
-    ) -> Result<(SaleLock, Buyers), StoreError> {
-        let began = Instant::now();
-        let lock = transaction.lock_sale(self.sale_id).await;
-        metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
-        let lock = lock?;
-
+    ) -> Result<Facts, StoreError> {
         let undecided = self.members.iter().zip(settled).filter(|(_, answer)| answer.is_none());
         let mut users: Vec<UserId> = undecided.map(|(member, _)| member.order.user_id).collect();
         users.sort_unstable();
         users.dedup();
+        if self.locking == Locking::Never {
+            let (sale, buyers) = transaction.look(self.sale_id, &users).await?;
+            return Ok(Facts { sale, buyers });
+        }
+        let began = Instant::now();
+        let lock = transaction.lock_sale(self.sale_id).await;
+        metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
+        let lock = lock?;
         let began = Instant::now();
         let buyers = transaction.lock_buyers(&lock, &users).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "wallet").record(began.elapsed());
-        Ok((lock, buyers?))
+        Ok(Facts { sale: lock.sale, buyers: buyers? })
     }
 
     /// Folds `decide` over the undecided, in the order of arrival, in memory.
-    fn decide(&self, sale: Option<Sale>, buyers: Buyers, settled: &mut [Decided]) -> Winners {
-        let mut sale = sale;
-        let mut by_user: HashMap<UserId, Buyer> = buyers.by_user;
+    fn decide(&self, facts: Facts, settled: &mut [Decided]) -> Winners {
+        let (mut sale, now) = (facts.sale, facts.buyers.now);
+        let mut by_user: HashMap<UserId, Buyer> = facts.buyers.by_user;
         let mut touched = BTreeMap::new();
+        let mut made: HashMap<&KeyRef, usize> = HashMap::new();
         let mut winners = Winners::default();
-        for at in 0..self.members.len() {
-            let member = &self.members[at];
+        for (at, member) in self.members.iter().enumerate() {
             if settled[at].is_some() {
                 continue;
             }
-            if let Some(first) = member.twin_of
-                && let Some(answer) = member.beside(&self.members[first], &settled[first])
+            if let Some(maker) = made.get(&member.key)
+                && let Some(Answer::Made(order)) = &settled[*maker]
             {
-                settled[at] = answer;
+                settled[at] = Some(member.again(self.members[*maker].fingerprint, order));
                 continue;
             }
             let wish = &member.order;
             let buyer = by_user.entry(wish.user_id).or_default();
-            let decided = decide(sale.as_ref(), buyer, wish, buyers.now);
-            settled[at] = Some(match decided {
+            settled[at] = Some(match decide(sale.as_ref(), buyer, wish, now) {
                 Err(refusal) => Answer::Refused(refusal),
                 Ok(order) => {
-                    // Stock, balance and allowance only shrink within a group, so what was
-                    // refused once cannot be granted to its twin.
-                    assert!(member.twin_of.is_none(), "a twin is never granted what was refused");
                     let wallet = buyer.wallet.as_mut().expect("a yes implies a wallet");
                     let entry = debit_for(&order, wallet, wish);
                     wallet.apply(&entry);
@@ -151,6 +169,7 @@ impl Group {
                     sale.as_mut().expect("a yes implies a sale").apply(&order);
                     winners.entries.push(entry);
                     winners.orders.push(order.clone());
+                    made.insert(&member.key, at);
                     Answer::Made(order)
                 }
             });
@@ -160,15 +179,44 @@ impl Group {
         winners
     }
 
-    /// The keys we claimed for orders that were then refused.
-    fn refused_keys(&self, settled: &[Decided]) -> Vec<KeyRef> {
-        let members = self.members.iter().zip(settled);
-        members
-            .filter(|(member, answer)| {
-                member.twin_of.is_none() && matches!(answer, Some(Answer::Refused(_)))
-            })
-            .map(|(member, _)| member.key.clone())
-            .collect()
+    /// Writes the winners, and leaves each claimed key with its order or free.
+    async fn write<T: Transaction>(
+        &self,
+        transaction: &mut T,
+        winners: &Winners,
+        settled: &[Decided],
+    ) -> Result<(), StoreError> {
+        match transaction.record(winners).await {
+            Err(StoreError::Stale { .. } | StoreError::Duplicate { .. })
+                if self.locking == Locking::Never =>
+            {
+                return Err(StoreError::Retry { sqlstate: "stale".to_owned() });
+            }
+            recorded => recorded?,
+        }
+        let members = || self.members.iter().zip(settled);
+        let refused = members().filter(|(member, answer)| {
+            member.twin_of.is_none() && matches!(answer, Some(Answer::Refused(_)))
+        });
+        let refused: Vec<KeyRef> = refused.map(|(member, _)| member.key.clone()).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        transaction.release_keys(&refused).await?;
+        let twins = members().filter(|(member, answer)| {
+            member.twin_of.is_some() && matches!(answer, Some(Answer::Made(_)))
+        });
+        let mut again: Vec<Claim> = twins.map(|(member, _)| member.claim()).collect();
+        if again.is_empty() {
+            return Ok(());
+        }
+        again.sort_by(|a, b| a.key.cmp(&b.key));
+        let ours = transaction.claim_keys(&again).await?;
+        if ours.contains(&false) {
+            let found = "a key that this transaction holds was claimed by another";
+            return Err(StoreError::Invariant(found.to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -186,16 +234,6 @@ impl Member {
         }
     }
 
-    /// The answer beside the first arrival with the same key; `None` when the first was refused
-    /// and this is the same request, which is then decided at its own place.
-    fn beside(&self, first: &Member, answer: &Decided) -> Option<Decided> {
-        match answer {
-            Some(Answer::Made(order)) => Some(Some(self.again(first.fingerprint, order))),
-            _ if self.fingerprint == first.fingerprint => None,
-            _ => Some(None),
-        }
-    }
-
     fn claim(&self) -> Claim {
         Claim {
             key: self.key.clone(),
@@ -206,35 +244,35 @@ impl Member {
 }
 
 impl<T: Transaction> Work<T> for Group {
-    type Value = Vec<Decided>;
+    type Value = Vec<OrderAnswer>;
     const NAME: &'static str = "order";
 
     fn keyed(&self) -> bool {
         true
     }
 
-    async fn run(&mut self, transaction: &mut T) -> Result<Ending<Vec<Decided>>, Trouble> {
+    async fn run(&mut self, transaction: &mut T) -> Result<Ending<Vec<OrderAnswer>>, Trouble> {
         let mut settled = self.claim(transaction).await?;
-        if settled.iter().all(Option::is_some) {
-            return Ok(Ending::Rollback(settled));
+        let mut winners = Winners::default();
+        if settled.contains(&None) {
+            let facts = self.read(transaction, &settled).await?;
+            winners = self.decide(facts, &mut settled);
         }
-        let (lock, buyers) = self.lock(transaction, &settled).await?;
-        let winners = self.decide(lock.sale, buyers, &mut settled);
+        if !winners.orders.is_empty() {
+            self.write(transaction, &winners, &settled).await?;
+        }
+        let answers: Vec<OrderAnswer> = settled.into_iter().flatten().collect();
+        assert_eq!(answers.len(), self.members.len(), "every order is answered");
         if winners.orders.is_empty() {
-            return Ok(Ending::Rollback(settled));
+            return Ok(Ending::Rollback(answers));
         }
-        transaction.record(&winners).await?;
-        let refused = self.refused_keys(&settled);
-        if !refused.is_empty() {
-            transaction.release_keys(&refused).await?;
-        }
-        Ok(Ending::Commit(settled))
+        Ok(Ending::Commit(answers))
     }
 }
 
 /// Counts what became of the keys of a finished group.
-pub fn count_keys(answers: &[Decided]) {
-    for answer in answers.iter().flatten() {
+pub fn count_keys(answers: &[OrderAnswer]) {
+    for answer in answers {
         keyed::count(match answer {
             Answer::Made(_) | Answer::Refused(_) => "claimed",
             Answer::Replayed(_) => "replayed",

@@ -5,13 +5,14 @@
 //! in which they joined their lane.
 //!
 //! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
-//! key that another session holds, is halved until the trouble stands alone.
+//! key that another session holds, is split until the trouble stands alone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::group::{Group, count_keys};
 use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
@@ -19,12 +20,15 @@ use super::{Deciding, Engine};
 use crate::domain::id::SaleId;
 use crate::domain::order::PlaceOrder;
 use crate::logic::fault::Fault;
+use crate::logic::pace::Pace;
 use crate::logic::transact::transact;
 use crate::ports::signals;
 use crate::ports::store::Store;
 
 /// The largest group. Larger ones gain little and make everyone in them wait for the last.
 pub const GROUP_MAX: usize = 512;
+/// Into how many parts a group is split that cannot be decided whole: three steps to the one.
+const PARTS: usize = 8;
 /// Orders that may wait in all, as a multiple of what may wait for one sale.
 const TOTAL_PER_SALE: usize = 4;
 
@@ -49,6 +53,7 @@ pub struct Grouped<S> {
 struct Shared<S> {
     store: S,
     lanes: Lanes,
+    pace: Pace,
     slots: Semaphore,
     options: GroupedOptions,
 }
@@ -59,9 +64,11 @@ impl<S: Store> Grouped<S> {
         let limits = LaneLimits {
             per_sale: options.waiting_max,
             total: options.waiting_max.saturating_mul(TOTAL_PER_SALE),
+            wait_max: options.wait_max,
         };
-        let slots = Semaphore::new(options.slots);
-        Grouped { shared: Arc::new(Shared { store, lanes: Lanes::new(limits), slots, options }) }
+        let (lanes, slots) = (Lanes::new(limits), Semaphore::new(options.slots));
+        let shared = Shared { store, lanes, pace: Pace::default(), slots, options };
+        Grouped { shared: Arc::new(shared) }
     }
 }
 
@@ -80,8 +87,12 @@ impl<S: Store> Engine for Grouped<S> {
                 // which waits for them, needs no list of runners.
                 tokio::spawn(run(Arc::clone(&self.shared), sale));
             }
-            Err(NotJoined::Full) => {
-                let fault = self.shared.shed("queue_full");
+            Err(NotJoined::Full(waiting)) => {
+                let fault = self.shared.shed("queue_full", waiting);
+                return Box::pin(async move { Err(fault) });
+            }
+            Err(NotJoined::Stuck(waiting)) => {
+                let fault = self.shared.shed("queue_stuck", waiting);
                 return Box::pin(async move { Err(fault) });
             }
             Err(NotJoined::Closed) => return Box::pin(async { Err(Fault::Draining) }),
@@ -94,6 +105,10 @@ impl<S: Store> Engine for Grouped<S> {
 
     fn waiting(&self) -> usize {
         self.shared.lanes.waiting()
+    }
+
+    fn oldest(&self) -> Duration {
+        self.shared.lanes.oldest()
     }
 
     fn close(&self) {
@@ -110,12 +125,47 @@ async fn run<S: Store>(shared: Arc<Shared<S>>, sale: SaleId) {
         if taken.is_empty() {
             return;
         }
-        let group = shared.turn_away_late(taken);
-        shared.decide(sale, group).await;
+        // In a task of its own: a defect that panics there ends one group and not the lane.
+        let group = tokio::spawn(Shared::decide(Arc::clone(&shared), sale, taken));
+        if let Err(error) = group.await {
+            tracing::error!(%error, %sale, "ALARM: a group ended without answers");
+        }
     }
 }
 
 impl<S: Store> Shared<S> {
+    /// Decides a group, in parts where it cannot be decided whole.
+    async fn decide(self: Arc<Self>, sale: SaleId, taken: Vec<Waiting>) {
+        let mut parts = vec![self.turn_away_late(taken)];
+        while let Some(part) = parts.pop() {
+            let Some(first) = part.first() else { continue };
+            let deadline = first.arrived + self.options.time_limit;
+            let span = tracing::debug_span!("group", %sale, size = part.len());
+            metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
+            let orders = part.iter().map(|waiting| waiting.order.clone()).collect();
+            let mut group = Group::new(sale, orders);
+            match transact(&self.store, deadline, &mut group).instrument(span).await {
+                Ok(answers) => {
+                    count_keys(&answers);
+                    self.pace.decided(part.len());
+                    let answered = part.into_iter().zip(answers);
+                    answered.for_each(|(waiting, answer)| waiting.tell(Ok(answer)));
+                }
+                Err(fault) if part.len() > 1 && one_may_be_to_blame(&fault) => {
+                    parts.extend(split(part).into_iter().rev());
+                }
+                Err(fault) => {
+                    if fault == Fault::Unavailable {
+                        // Nobody behind them would fare better; each was to wait in vain.
+                        parts.push(self.lanes.take(sale, usize::MAX));
+                        parts.drain(..).flatten().for_each(|one| one.tell(Err(fault.clone())));
+                    }
+                    part.into_iter().for_each(|one| one.tell(Err(fault.clone())));
+                }
+            }
+        }
+    }
+
     /// Who has waited too long is told so and not executed.
     fn turn_away_late(&self, taken: Vec<Waiting>) -> Vec<Waiting> {
         let mut in_time = Vec::with_capacity(taken.len());
@@ -123,7 +173,7 @@ impl<S: Store> Shared<S> {
             let waited = waiting.arrived.elapsed();
             metrics::histogram!(signals::ORDER_QUEUE_WAIT).record(waited);
             if waited > self.options.wait_max {
-                waiting.tell(Err(self.shed("waited_too_long")));
+                waiting.tell(Err(self.shed("waited_too_long", 1)));
             } else {
                 in_time.push(waiting);
             }
@@ -131,43 +181,21 @@ impl<S: Store> Shared<S> {
         in_time
     }
 
-    /// Decides a group, in halves where it cannot be decided whole.
-    async fn decide(&self, sale: SaleId, group: Vec<Waiting>) {
-        let mut parts = vec![group];
-        while let Some(part) = parts.pop() {
-            let Some(first) = part.first() else { continue };
-            let deadline = first.arrived + self.options.time_limit;
-            metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
-            let orders = part.iter().map(|waiting| waiting.order.clone()).collect();
-            match transact(&self.store, deadline, &mut Group::new(sale, orders)).await {
-                Ok(decided) => {
-                    count_keys(&decided);
-                    let mut undecided = Vec::new();
-                    for (waiting, answer) in part.into_iter().zip(decided) {
-                        match answer {
-                            Some(answer) => waiting.tell(Ok(answer)),
-                            None => undecided.push(waiting),
-                        }
-                    }
-                    if !undecided.is_empty() {
-                        self.lanes.put_back(sale, undecided);
-                    }
-                }
-                Err(fault) if part.len() > 1 && one_may_be_to_blame(&fault) => {
-                    let mut part = part;
-                    let later = part.split_off(part.len() / 2);
-                    parts.extend([later, part]);
-                }
-                Err(fault) => part.into_iter().for_each(|one| one.tell(Err(fault.clone()))),
-            }
-        }
-    }
-
-    fn shed(&self, reason: &'static str) -> Fault {
+    fn shed(&self, reason: &'static str, waiting: usize) -> Fault {
         metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(1);
-        let seconds = u32::try_from(self.options.wait_max.as_secs()).unwrap_or(1).max(1);
-        Fault::Overloaded { retry_after_seconds: fastrand::u32(1..=seconds + 1) }
+        Fault::Overloaded { retry_after_seconds: self.pace.retry_after(waiting) }
     }
+}
+
+/// Cuts a group into parts, in the order of arrival.
+fn split(mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let length = group.len().div_ceil(PARTS);
+    let mut parts = Vec::with_capacity(PARTS);
+    while !group.is_empty() {
+        let rest = group.split_off(length.min(group.len()));
+        parts.push(std::mem::replace(&mut group, rest));
+    }
+    parts
 }
 
 /// Faults that one item can bring over its neighbours.

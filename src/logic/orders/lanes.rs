@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -33,6 +34,8 @@ pub(super) struct LaneLimits {
     pub(super) per_sale: usize,
     /// In all.
     pub(super) total: usize,
+    /// How long the first of a lane may have waited for the lane to take more.
+    pub(super) wait_max: Duration,
 }
 
 /// What joining a lane led to.
@@ -47,8 +50,10 @@ pub(super) enum Joined {
 /// Why a lane was not joined.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotJoined {
-    /// Too many wait.
-    Full,
+    /// Too many wait; so many in this lane.
+    Full(usize),
+    /// The lane does not move; so many wait in it.
+    Stuck(usize),
     /// No new orders are taken.
     Closed,
 }
@@ -79,12 +84,16 @@ impl Lanes {
             return Err(NotJoined::Closed);
         }
         let sale = waiting.order.sale_id;
-        let in_lane = state.by_sale.get(&sale).map_or(0, VecDeque::len);
+        let lane = state.by_sale.get(&sale);
+        let in_lane = lane.map_or(0, VecDeque::len);
         if in_lane >= self.limits.per_sale || state.waiting >= self.limits.total {
-            return Err(NotJoined::Full);
+            return Err(NotJoined::Full(in_lane));
         }
-        let joined =
-            if state.by_sale.contains_key(&sale) { Joined::Running } else { Joined::StartRunner };
+        let oldest = lane.and_then(VecDeque::front);
+        if oldest.is_some_and(|oldest| oldest.arrived.elapsed() > self.limits.wait_max) {
+            return Err(NotJoined::Stuck(in_lane));
+        }
+        let joined = if lane.is_some() { Joined::Running } else { Joined::StartRunner };
         state.by_sale.entry(sale).or_default().push_back(waiting);
         state.waiting += 1;
         state.show();
@@ -106,17 +115,16 @@ impl Lanes {
         taken
     }
 
-    /// Puts orders back to the front of a lane that is still running.
-    pub(super) fn put_back(&self, sale: SaleId, orders: Vec<Waiting>) {
-        let mut state = self.lock();
-        state.waiting += orders.len();
-        let lane = state.by_sale.entry(sale).or_default();
-        orders.into_iter().rev().for_each(|order| lane.push_front(order));
-    }
-
     /// How many wait in all.
     pub(super) fn waiting(&self) -> usize {
         self.lock().waiting
+    }
+
+    /// How long the order that has waited longest has waited.
+    pub(super) fn oldest(&self) -> Duration {
+        let state = self.lock();
+        let fronts = state.by_sale.values().filter_map(VecDeque::front);
+        fronts.map(|front| front.arrived.elapsed()).max().unwrap_or_default()
     }
 
     /// Takes no new orders; those in lanes are still decided.

@@ -133,11 +133,10 @@ async fn visit(at: SocketAddr, line: Arc<Line>) -> Vec<(usize, HttpReply)> {
 /// load may ask for another attempt, and it must say when.
 fn is_definite(reply: &HttpReply) -> bool {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
-    let again = match (reply.status.as_u16(), body["code"].as_str()) {
-        (409, Some("concurrent_conflict" | "request_in_progress")) => true,
-        (503, Some("overloaded")) => true,
-        _ => false,
-    };
+    let again = matches!(
+        (reply.status.as_u16(), body["code"].as_str()),
+        (409, Some("concurrent_conflict" | "request_in_progress")) | (503, Some("overloaded"))
+    );
     let says_when = reply.headers.contains_key("retry-after");
     assert!(!again || says_when, "no Retry-After: {reply:?}");
     !again
@@ -156,11 +155,13 @@ pub(crate) async fn seed_buyers(database: &TestDatabase, count: i64, balance: &s
         "WITH made AS (
            INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, $1) RETURNING id
          ), filled AS (
-           INSERT INTO wallets (user_id, balance, entry_count) SELECT id, $2::text::numeric, 1 FROM made
+           INSERT INTO wallets (user_id, balance, entry_count)
+           SELECT id, $2::text::numeric, 1 FROM made
          ), deposited AS (
            INSERT INTO ledger_entries
              (user_id, number, id, type, amount, balance_after, created_at)
-           SELECT id, 1, gen_random_uuid(), 'deposit', $2::text::numeric, $2::text::numeric, clock_timestamp()
+           SELECT id, 1, gen_random_uuid(), 'deposit', $2::text::numeric, $2::text::numeric,
+                  clock_timestamp()
            FROM made
          )
          SELECT id::text FROM made",

@@ -7,15 +7,19 @@
 //! * `api`: one call over HTTP; the answer is checked against `openapi.yaml` before a test sees it.
 //! * `crowd`: many requests over keep-alive connections, until each answer is definite.
 //! * `contract`: `openapi.yaml` as a judge of answers.
+//! * `data_dir`: a data directory of the embedded server, seen from outside.
+//! * `load`: buyers who go on while the service dies under them.
 //! * `process`: the real binary as a child process, for what only a process can suffer.
-
-#![allow(dead_code, reason = "modules arrive one by one")]
 
 pub(crate) mod api;
 pub(crate) mod contract;
 pub(crate) mod crowd;
+pub(crate) mod data_dir;
+pub(crate) mod load;
+pub(crate) mod locks;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod relay;
 pub(crate) mod service;
 
 pub(crate) use service::Service;

@@ -45,7 +45,11 @@ pub(crate) struct ServeProcess {
 impl ServeProcess {
     /// Starts `serve` on a port that the system picks.
     pub(crate) async fn start(environment: &[(&str, &str)]) -> ServeProcess {
-        let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], environment);
+        ServeProcess::of(flashdeal(&["serve", "--listen", "127.0.0.1:0"], environment)).await
+    }
+
+    /// Starts a command that serves, and waits until it says where.
+    pub(crate) async fn of(mut command: Command) -> ServeProcess {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("a child");
         let stdout = child.stdout.take().expect("its standard output");
         let mut lines = BufReader::new(stdout).lines();

@@ -1,0 +1,39 @@
+# syntax=docker/dockerfile:1
+# The service alone, for a PostgreSQL that runs elsewhere (DATABASE_URL). No PostgreSQL is inside.
+#
+#   docker build -t flashdeal .
+#   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:3000:3000 \
+#     -e DATABASE_URL=postgres://… -e FLASHDEAL_AUTH=jwt -e FLASHDEAL_JWT_SECRET_FILE=/run/secrets/jwt_secret …
+
+FROM rust:1.95.0-slim-bookworm AS build
+WORKDIR /build
+# What a build reads, and no more: a changed document or script does not compile again.
+COPY Cargo.toml Cargo.lock build.rs openapi.yaml ./
+COPY .cargo .cargo
+COPY .sqlx .sqlx
+COPY migrations migrations
+COPY benches benches
+COPY tests/it tests/it
+COPY src src
+# The caches live with the builder, not in the image. Symbols stay for names in backtraces, line tables go.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --bin flashdeal \
+    && cp target/release/flashdeal /flashdeal \
+    && strip --strip-debug /flashdeal
+
+FROM debian:12.11-slim
+# Roots for TLS to managed databases (sslmode=verify-full); the base image has none.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /flashdeal /usr/local/bin/flashdeal
+# A number, so that an orchestrator can see that it is not root. Nothing is written: a read-only root will do.
+USER 65532:65532
+# Every address of the container; so FLASHDEAL_AUTH must be said, or the program refuses to start.
+ENV FLASHDEAL_LISTEN=0.0.0.0:3000 \
+    FLASHDEAL_LOG_FORMAT=json
+EXPOSE 3000
+# bash speaks TCP by itself: no curl, no wget in the image. Alive, not ready: a restart mends no database.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/3000 && printf 'GET /livez HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+ENTRYPOINT ["/usr/local/bin/flashdeal"]
+CMD ["serve"]

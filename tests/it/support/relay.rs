@@ -1,0 +1,193 @@
+//! A wire to PostgreSQL that breaks where it is told to.
+//!
+//! It listens on a port of its own, passes everything on to the server of a [`TestDatabase`] and
+//! reads what the client says: first a start-up message (length, body), then frames (type, length,
+//! body). A simple query that begins with a chosen text is broken as planned.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::postgres::TestDatabase;
+
+/// What becomes of a chosen statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// The server never sees it.
+    CutBefore,
+    /// The server sees it; the wire is cut while it works.
+    CutDuring,
+    /// The server has answered; the answer is lost.
+    CutAfter,
+    /// The answer comes late.
+    Delay(Duration),
+}
+
+#[derive(Default)]
+struct Plan {
+    /// Statements that begin with the text suffer these, one each.
+    next: Option<(&'static str, VecDeque<Break>)>,
+    /// All statements that begin with the text suffer this.
+    always: Option<(&'static str, Break)>,
+    broken: usize,
+}
+
+/// The wire.
+pub(crate) struct Relay {
+    address: SocketAddr,
+    database_url: String,
+    plan: Arc<Mutex<Plan>>,
+    listening: JoinHandle<()>,
+}
+
+impl Relay {
+    /// A sound wire to a database.
+    pub(crate) async fn to(database: &TestDatabase) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let plan = Arc::new(Mutex::new(Plan::default()));
+        let listening = tokio::spawn(listen(listener, database.clone(), Arc::clone(&plan)));
+        Relay { address, database_url: database.url.clone(), plan, listening }
+    }
+
+    /// The `DATABASE_URL` of a client at this end.
+    pub(crate) fn url(&self) -> String {
+        let (base, _) = self.database_url.split_once('?').unwrap_or((&self.database_url, ""));
+        let (server, name) = base.rsplit_once('/').expect("a URL with a database");
+        let (user, _) = server.rsplit_once('@').expect("a URL with a user");
+        format!("{user}@{}/{name}?sslmode=disable", self.address)
+    }
+
+    /// Breaks the next statements that begin with `text`, one each.
+    pub(crate) fn break_next(&self, text: &'static str, breaks: &[Break]) {
+        lock(&self.plan).next = Some((text, breaks.iter().copied().collect()));
+    }
+
+    /// Breaks every statement that begins with `text` and is not broken otherwise.
+    pub(crate) fn break_always(&self, text: &'static str, how: Break) {
+        lock(&self.plan).always = Some((text, how));
+    }
+
+    /// How many statements have been broken.
+    pub(crate) fn broken(&self) -> usize {
+        lock(&self.plan).broken
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+fn lock(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
+    plan.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Plan {
+    /// What is to become of a frame.
+    fn judge(&mut self, frame: &[u8]) -> Option<Break> {
+        let statement = frame.strip_prefix(b"Q").and_then(|rest| rest.get(4..))?;
+        let planned = match &mut self.next {
+            Some((text, breaks)) if statement.starts_with(text.as_bytes()) => breaks.pop_front(),
+            _ => None,
+        };
+        let always = self.always.filter(|(text, _)| statement.starts_with(text.as_bytes()));
+        let how = planned.or(always.map(|(_, how)| how))?;
+        self.broken += 1;
+        Some(how)
+    }
+}
+
+async fn listen(listener: TcpListener, database: TestDatabase, plan: Arc<Mutex<Plan>>) {
+    // Wires end with the relay.
+    let mut wires = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let (database, plan) = (database.clone(), Arc::clone(&plan));
+        wires.spawn(async move {
+            // A broken wire is what this is for.
+            let _ = pass(client, server_of(&database).await?, &plan).await;
+            io::Result::Ok(())
+        });
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+async fn server_of(database: &TestDatabase) -> io::Result<Box<dyn Stream>> {
+    let options = database.options();
+    let (host, port) = (options.get_host(), options.get_port());
+    Ok(match options.get_socket() {
+        Some(directory) => {
+            let path = directory.join(format!(".s.PGSQL.{port}"));
+            Box::new(UnixStream::connect(path).await?)
+        }
+        None => {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            Box::new(stream)
+        }
+    })
+}
+
+/// Passes both directions on until one end closes or the plan cuts.
+async fn pass(
+    mut client: TcpStream,
+    mut server: Box<dyn Stream>,
+    plan: &Mutex<Plan>,
+) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let (mut said, mut answered) = (BytesMut::new(), BytesMut::new());
+    let mut typed = false;
+    loop {
+        while let Some(frame) = take_frame(&mut said, typed) {
+            typed = true;
+            let how = lock(plan).judge(&frame);
+            if how == Some(Break::CutBefore) {
+                return Ok(());
+            }
+            server.write_all(&frame).await?;
+            match how {
+                None | Some(Break::CutBefore) => {}
+                Some(Break::CutDuring) => return Ok(()),
+                Some(Break::CutAfter) => {
+                    server.read_buf(&mut answered).await?;
+                    return Ok(());
+                }
+                Some(Break::Delay(time)) => {
+                    server.read_buf(&mut answered).await?;
+                    tokio::time::sleep(time).await;
+                    client.write_all(&answered.split()).await?;
+                }
+            }
+        }
+        tokio::select! {
+            read = client.read_buf(&mut said) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+            }
+            read = server.read_buf(&mut answered) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                client.write_all(&answered.split()).await?;
+            }
+        }
+    }
+}
+
+/// The next whole frame, the type byte included if there is one.
+fn take_frame(said: &mut BytesMut, typed: bool) -> Option<Bytes> {
+    let at = usize::from(typed);
+    let length = said.get(at..at + 4)?.try_into().expect("four bytes");
+    let whole = at + u32::from_be_bytes(length) as usize;
+    (said.len() >= whole).then(|| said.split_to(whole).freeze())
+}
