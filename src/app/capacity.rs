@@ -6,11 +6,13 @@ use sqlx::postgres::PgPool;
 
 use super::config::{EngineChoice, Settings};
 use crate::adapters::postgres::connect::SessionLimits;
+use crate::adapters::postgres::reads::PgReads;
 use crate::adapters::postgres::store::PgStore;
 use crate::logic::admission::{Admission, AdmissionOptions};
 use crate::logic::orders::Engine;
 use crate::logic::orders::alone::Alone;
 use crate::logic::orders::grouped::{Grouped, GroupedOptions};
+use crate::logic::orders::sold_out::SoldOut;
 
 /// Connections open at a time; descriptors for the pool and files are kept free.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -21,7 +23,7 @@ pub(super) fn reserved(connections: u32) -> u32 {
 }
 
 /// The chosen engine with its queue.
-pub(super) fn engine(settings: &Settings, pool: &PgPool) -> Arc<dyn Engine> {
+pub(super) fn engine(settings: &Settings, pool: &PgPool, reads: PgReads) -> Arc<dyn Engine> {
     let slots = (settings.db_connections - reserved(settings.db_connections)) as usize;
     let time_limit = settings.request_timeout;
     // Who waited this long may still wait for key, sale and wallet.
@@ -30,14 +32,15 @@ pub(super) fn engine(settings: &Settings, pool: &PgPool) -> Arc<dyn Engine> {
     let limits = SessionLimits::under(settings.lock_timeout);
     let store = PgStore::admitted(pool.clone()).under(limits);
     let admission = || Arc::new(Admission::new(AdmissionOptions { slots, waiting_max, wait_max }));
-    match settings.engine {
+    let engine: Arc<dyn Engine> = match settings.engine {
         EngineChoice::Pessimistic => Arc::new(Alone::pessimistic(store, admission(), time_limit)),
         EngineChoice::Optimistic => Arc::new(Alone::optimistic(store, admission(), time_limit)),
         EngineChoice::Grouped => {
             let options = GroupedOptions { slots, waiting_max, wait_max, time_limit };
             Arc::new(Grouped::new(store, options))
         }
-    }
+    };
+    Arc::new(SoldOut::new(engine, reads))
 }
 
 /// Ten thousand buyers are ten thousand descriptors.

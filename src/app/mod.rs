@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod database;
 pub mod demo;
+mod gauges;
 pub mod monitor;
 pub mod serve;
 pub mod signals;

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::capacity::{engine, raise_descriptor_limit, reserved};
 use super::config::Settings;
 use super::database::{Database, DatabaseError};
+use super::gauges::Gauges;
 use super::{demo, monitor, telemetry};
 use crate::adapters::http::{
     AuthMode, Context, ContextOptions, Phase, PhaseCell, Server, ServerOptions, bind,
@@ -118,11 +119,12 @@ async fn listen(
         Err(error) => return Err((StartError::Metrics(error), database)),
     };
     let (phase, tasks) = (PhaseCell::default(), TaskTracker::new());
-    let engine = engine(settings, &pool);
     let gate = Gate::new(reserved(settings.db_connections) as usize, GATE_WAIT_MAX);
     let limits = SessionLimits::under(settings.lock_timeout);
     let sessions = connect::with_limits(database.options.clone(), limits);
     let reads = PgReads::new(pool.clone(), gate.clone(), sessions);
+    let engine = engine(settings, &pool, reads.clone());
+    telemetry::begin_orders_at_zero(engine.name(), &settings.currency);
     let context = Context::new(
         PgStore::gated(pool.clone(), gate).under(limits),
         reads.clone(),
@@ -134,13 +136,9 @@ async fn listen(
     let (address, ops_address) = (local(&sockets.0), sockets.1.as_ref().and_then(local));
     let (stop_accepting, stop_monitors) = (CancellationToken::new(), CancellationToken::new());
     let servers = serve_on(sockets, &context, settings, &stop_accepting, &stop_monitors);
-    let gauges = monitor::refresh_gauges(
-        pool.clone(),
-        reads,
-        Arc::clone(&engine),
-        phase.clone(),
-        stop_monitors.clone(),
-    );
+    let gauges =
+        Gauges { pool: pool.clone(), reads, engine: Arc::clone(&engine), phase: phase.clone() };
+    let gauges = gauges.keep(stop_monitors.clone());
     let monitors = vec![tokio::spawn(gauges), tokio::spawn(keep_up(handle, stop_monitors.clone()))];
     Ok(Running {
         address: address.unwrap_or(settings.listen),
@@ -247,6 +245,11 @@ impl Running {
             monitor::watch_database(options, self.phase.clone(), self.stop_monitors.clone());
         self.tasks.spawn(watch);
         Ok(())
+    }
+
+    /// Orders that wait to be decided.
+    pub fn waiting(&self) -> usize {
+        self.engine.waiting()
     }
 
     /// Stops, in the reverse of the start, under the grace period.

@@ -60,5 +60,58 @@ fn install() -> Result<PrometheusHandle, String> {
             Kind::Histogram(_) => metrics::describe_histogram!(signal.name, signal.help),
         }
     }
+    begin_at_zero();
     Ok(handle)
+}
+
+/// What the documents, rules and dashboards speak of before it has happened.
+///
+/// `engine` is the one in use, `currency` the installation's.
+pub fn begin_orders_at_zero(engine: &'static str, currency: &str) {
+    metrics::counter!(signals::ORDERS_REVENUE, "currency" => currency.to_owned()).increment(0);
+    for outcome in ORDER_OUTCOMES {
+        metrics::counter!(signals::ORDERS, "engine" => engine, "outcome" => outcome).increment(0);
+    }
+    for status in ["201", "400", "409", "500", "503"] {
+        let _registered = metrics::histogram!(
+            signals::HTTP_DURATION, "method" => "POST", "route" => "/api/orders", "status" => status
+        );
+    }
+}
+
+/// How an order can end: confirmed, replayed, or the code of the problem.
+const ORDER_OUTCOMES: [&str; 17] = [
+    "confirmed",
+    "replayed",
+    "out_of_stock",
+    "insufficient_balance",
+    "sale_not_open",
+    "purchase_limit_reached",
+    "order_expired",
+    "sale_not_found",
+    "user_not_found",
+    "idempotency_key_reused",
+    "concurrent_conflict",
+    "request_in_progress",
+    "overloaded",
+    "draining",
+    "database_unavailable",
+    "outcome_unknown",
+    "internal",
+];
+
+/// A counter that first appears with its first event hides that event from `rate()`.
+fn begin_at_zero() {
+    metrics::counter!(signals::CLIENT_DISCONNECTS).increment(0);
+    metrics::counter!(signals::INVARIANT_ALARMS).increment(0);
+    metrics::counter!(signals::ORDERS_UNITS).increment(0);
+    for reason in ["queue_full", "queue_stuck", "waited_too_long"] {
+        metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(0);
+    }
+    for cause in ["40001", "40P01", "connection", "commit_unknown", "stale", "key_vanished"] {
+        metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(0);
+    }
+    for result in ["claimed", "replayed", "reused", "in_progress"] {
+        metrics::counter!(signals::IDEMPOTENCY, "result" => result).increment(0);
+    }
 }

@@ -33,6 +33,11 @@ impl Money {
         Money(Decimal::from_i128_with_scale(i128::from(cents), 2))
     }
 
+    /// The amount in hundredths.
+    pub fn cents(self) -> u64 {
+        u64::try_from(self.0.mantissa()).unwrap_or(0)
+    }
+
     /// Reads `^(0|[1-9][0-9]{0,10})\.[0-9]{2}$`, the only form of an amount on the wire.
     ///
     /// # Errors

@@ -145,6 +145,14 @@ pub trait Reads: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Page<SaleView, Since>, StoreError>> + Send;
 
+    /// Orders behind the last known sequence of each sale (0 where none is named), in the order of
+    /// sale and sequence, at most `limit`.
+    fn orders_after(
+        &self,
+        known: &[(SaleId, i64)],
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(SaleId, i64, UserId)>, StoreError>> + Send;
+
     /// Checks the books in one snapshot.
     fn audit(&self) -> impl Future<Output = Result<Audit, StoreError>> + Send;
 }

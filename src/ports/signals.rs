@@ -47,9 +47,14 @@ signals! {
     HTTP_CONNECTIONS = "http_connections", Kind::Gauge, "Open HTTP connections.";
     ORDERS = "orders_total", Kind::Counter,
         "Answered orders by engine and outcome (confirmed, replayed, or the code of the refusal).";
+    ORDERS_UNITS = "orders_units_total", Kind::Counter, "Units sold by this instance.";
+    ORDERS_REVENUE = "orders_revenue_cents_total", Kind::Counter,
+        "Money taken for orders by this instance, in hundredths of the currency named by the label.";
     ORDER_GROUP_SIZE = "order_group_size", Kind::Histogram(GROUP),
         "Orders decided together in one transaction.";
     ORDER_QUEUE_DEPTH = "order_queue_depth", Kind::Gauge, "Orders that wait to be decided.";
+    ORDER_QUEUE_OLDEST = "order_queue_oldest_seconds", Kind::Gauge,
+        "How long the order that has waited longest has waited.";
     ORDER_QUEUE_WAIT = "order_queue_wait_seconds", Kind::Histogram(SECONDS),
         "How long an order waited before it was decided.";
     ORDERS_SHED = "orders_shed_total", Kind::Counter,
@@ -71,6 +76,23 @@ signals! {
     SALE_STOCK = "sale_stock", Kind::Gauge, "Units left, for live sales only.";
     LEDGER_DISCREPANCIES = "ledger_discrepancies", Kind::Gauge,
         "Discrepancies that the last audit found; anything but 0 is an alarm.";
+    LEDGER_CHECKED_AGE = "ledger_checked_age_seconds", Kind::Gauge,
+        "Time since the books were last checked.";
+    READY = "ready", Kind::Gauge, "1 while orders are taken, 0 otherwise.";
+    POSTGRES_UP = "postgres_up", Kind::Gauge, "1 while the database answers and takes writes.";
+    POSTGRES_CONNECTIONS = "postgres_connections", Kind::Gauge,
+        "Sessions of this database by state (active, idle, idle_in_transaction, other).";
+    POSTGRES_CONNECTIONS_MAX = "postgres_connections_max", Kind::Gauge,
+        "Sessions that the server allows in all.";
+    POSTGRES_LOCK_WAITERS = "postgres_lock_waiters", Kind::Gauge,
+        "Sessions of this database that wait for a lock.";
+    POSTGRES_OLDEST_TRANSACTION = "postgres_oldest_transaction_seconds", Kind::Gauge,
+        "Age of the oldest open transaction of this database.";
+    POSTGRES_TRANSACTIONS = "postgres_transactions_total", Kind::Counter,
+        "Transactions of this database by outcome (commit, rollback), as the server counts them.";
+    POSTGRES_ROWS = "postgres_rows", Kind::Gauge,
+        "Rows of the busiest tables by state (live, dead), as the server estimates them.";
+    POSTGRES_BYTES = "postgres_database_bytes", Kind::Gauge, "Size of this database on disk.";
     INVARIANT_ALARMS = "invariant_alarms_total", Kind::Counter,
         "Writes that the schema refused although the program thought them right.";
     BUILD_INFO = "build_info", Kind::Gauge, "Always 1; the labels name version and engine.";

@@ -40,7 +40,7 @@ mod groups;
 mod guards;
 mod keys;
 mod records;
-mod worlds;
+pub(crate) mod worlds;
 
 const BUYER: UserId = Id::new(Uuid::from_u128(0xb1));
 const OTHER: UserId = Id::new(Uuid::from_u128(0xb2));

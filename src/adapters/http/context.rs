@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::audit_desk::AuditDesk;
 use super::problem::{OVERLOADED, Problem};
+use super::sales_board::SalesBoard;
 use super::verdict::{failed, unread};
 use crate::adapters::token::Verifier;
 use crate::domain::books::Audit;
@@ -104,6 +105,7 @@ struct Inner<S, R> {
     phase: PhaseCell,
     tasks: TaskTracker,
     audits: AuditDesk,
+    sales: SalesBoard,
 }
 
 impl<S, R> Clone for Context<S, R> {
@@ -122,8 +124,9 @@ impl<S, R> Context<S, R> {
         phase: PhaseCell,
         tasks: TaskTracker,
     ) -> Self {
-        let audits = AuditDesk::default();
-        Context { inner: Arc::new(Inner { store, reads, engine, options, phase, tasks, audits }) }
+        let (audits, sales) = (AuditDesk::default(), SalesBoard::default());
+        let inner = Inner { store, reads, engine, options, phase, tasks, audits, sales };
+        Context { inner: Arc::new(inner) }
     }
 
     pub(super) fn store(&self) -> &S {
@@ -140,6 +143,10 @@ impl<S, R> Context<S, R> {
 
     pub(super) fn phase(&self) -> Phase {
         self.inner.phase.get()
+    }
+
+    pub(super) fn sales(&self) -> &SalesBoard {
+        &self.inner.sales
     }
 
     pub(super) fn audits(&self) -> &AuditDesk {

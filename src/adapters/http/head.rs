@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use uuid::Uuid;
 
@@ -31,6 +31,10 @@ pub(super) struct Head {
     pub(super) content_types: Vec<HeaderValue>,
     /// What the body is said to weigh, in bytes.
     pub(super) content_length: Option<u64>,
+    /// Every `If-None-Match` line.
+    pub(super) if_none_match: Vec<HeaderValue>,
+    /// Whether the caller wants no stored answer (RFC 9111, 5.2.1.4).
+    pub(super) no_cache: bool,
     /// Who called, behind trusted proxies.
     pub(super) client: Option<IpAddr>,
 }
@@ -49,6 +53,10 @@ impl Head {
             content_length: headers
                 .get(CONTENT_LENGTH)
                 .and_then(|value| value.to_str().ok()?.parse().ok()),
+            if_none_match: all(headers, IF_NONE_MATCH),
+            no_cache: all(headers, CACHE_CONTROL)
+                .iter()
+                .any(|line| line.to_str().is_ok_and(|line| line.contains("no-cache"))),
             client,
         })
     }

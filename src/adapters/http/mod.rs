@@ -22,6 +22,7 @@ mod problem;
 mod query;
 mod routes;
 mod sales;
+mod sales_board;
 mod server;
 mod storefront;
 mod users;

@@ -73,11 +73,13 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
     let caller = authenticate(context, head)?;
     let key = required_key(head)?;
     let order = read_order(read_object(head, body).await?, caller, key)?;
-    context.require_ready()?;
-    let (engine, deciding) = (context.engine().name(), context.engine().place(order));
+    let engine = context.engine().name();
+    context.require_ready().inspect_err(|problem| counted(engine, problem.code()))?;
+    let deciding = context.engine().place(order);
+    let currency = context.options().currency.clone();
     let work = async move {
         let outcome = deciding.await;
-        count(engine, &outcome);
+        count(engine, &currency, &outcome);
         outcome
     };
     let outcome = context.in_task(work).await?;
@@ -119,14 +121,27 @@ fn read_order(
     })
 }
 
-fn count(engine: &'static str, outcome: &Result<Answer<Order>, crate::logic::fault::Fault>) {
+fn count(
+    engine: &'static str,
+    currency: &str,
+    outcome: &Result<Answer<Order>, crate::logic::fault::Fault>,
+) {
     let outcome = match outcome {
-        Ok(Answer::Made(_)) => "confirmed",
+        Ok(Answer::Made(order)) => {
+            metrics::counter!(signals::ORDERS_UNITS).increment(order.quantity.units().into());
+            metrics::counter!(signals::ORDERS_REVENUE, "currency" => currency.to_owned())
+                .increment(order.total.cents());
+            "confirmed"
+        }
         Ok(Answer::Replayed(_)) => "replayed",
         Ok(Answer::Refused(refusal)) => refusal.code(),
         Ok(Answer::KeyReused { .. }) => problem::KEY_REUSED.code,
         Err(fault) => super::verdict::failed(fault).code(),
     };
+    counted(engine, outcome);
+}
+
+fn counted(engine: &'static str, outcome: &'static str) {
     metrics::counter!(signals::ORDERS, "engine" => engine, "outcome" => outcome).increment(1);
 }
 

@@ -7,7 +7,7 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::answer::{Handled, created, ok, respond};
+use super::answer::{Handled, created, respond};
 use super::body::{optional_key, read_object};
 use super::caller::{authenticate, require_admin};
 use super::context::Context;
@@ -17,6 +17,7 @@ use super::fields::{self, Fields, incomplete};
 use super::head::Head;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
+use super::sales_board::Rendered;
 use super::verdict::settle;
 use crate::domain::id::Id;
 use crate::domain::key::{IdempotencyKey, Operation};
@@ -59,7 +60,10 @@ pub(super) fn get<S: Store, R: Reads>(context: Context<S, R>) -> BoxedFilter<(Re
     warp::path!("api" / "sales" / String)
         .and(warp::get())
         .and(with(context))
-        .then(|id: String, context| async move { respond(handle_get(&context, &id).await) })
+        .and(head())
+        .then(|id: String, context, head: Arc<Head>| async move {
+            respond(handle_get(&context, &head, &id).await)
+        })
         .boxed()
 }
 
@@ -112,13 +116,16 @@ fn read_sale(mut body: Fields, key: Option<IdempotencyKey>) -> Result<CreateSale
     })
 }
 
-async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, id: &str) -> Handled {
+async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id: &str) -> Handled {
     context.require_ready()?;
     let absent = || Problem::new(problem::SALE_NOT_FOUND, "No sale has this id.");
     let id = Id::parse(&query::segment(id)).ok_or_else(absent)?;
-    let view = context.read(|reads| async move { reads.find_sale(id).await }).await?;
-    let SaleView { sale, read_at } = view.ok_or_else(absent)?;
-    ok(&SaleDto::new(&sale, read_at, &context.options().currency))
+    let read = async {
+        let view = context.read(move |reads| async move { reads.find_sale(id).await }).await?;
+        let SaleView { sale, read_at } = view.ok_or_else(absent)?;
+        Rendered::new(&SaleDto::new(&sale, read_at, &context.options().currency))
+    };
+    context.sales().answer(head, id.to_string(), read).await
 }
 
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
@@ -131,12 +138,16 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let limit = query.limit();
     let from = query.take("cursor", |text| cursor::to_since('t', text));
     query.finish()?;
-    let page =
-        context.read(|reads| async move { reads.list_sales(status, from, limit).await }).await?;
-    let currency = &context.options().currency;
-    let items = page.items.iter();
-    ok(&ListDto {
-        items: items.map(|view| SaleDto::new(&view.sale, view.read_at, currency)).collect(),
-        next_cursor: page.next.map(|at| cursor::of_since('t', at)),
-    })
+    let question = format!("{status:?} {from:?} {limit}");
+    let read = async {
+        let read = move |reads: R| async move { reads.list_sales(status, from, limit).await };
+        let page = context.read(read).await?;
+        let currency = &context.options().currency;
+        let items = page.items.iter();
+        Rendered::new(&ListDto {
+            items: items.map(|view| SaleDto::new(&view.sale, view.read_at, currency)).collect(),
+            next_cursor: page.next.map(|at| cursor::of_since('t', at)),
+        })
+    };
+    context.sales().answer(head, question, read).await
 }

@@ -13,6 +13,7 @@ mod sale_repo;
 pub mod schema;
 pub mod seed_repo;
 mod session;
+pub mod stats_repo;
 pub mod store;
 mod user_repo;
 mod verify_repo;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::error::store_error;
 use super::order_repo::OrderRecord;
-use crate::domain::id::Id;
+use crate::domain::id::{Id, SaleId, UserId};
 use crate::domain::key::Operation;
 use crate::domain::text::ShortText;
 use crate::ports::read::OrderFilter;
@@ -126,4 +126,35 @@ pub(super) async fn orders_of_all(
     .fetch_all(connection)
     .await
     .map_err(store_error)
+}
+
+/// Who bought what came after the last known order of each sale.
+pub(super) async fn orders_after(
+    connection: &mut PgConnection,
+    known: &[(SaleId, i64)],
+    limit: u32,
+) -> Result<Vec<(SaleId, i64, UserId)>, StoreError> {
+    let sales: Vec<Uuid> = known.iter().map(|(sale, _)| sale.uuid()).collect();
+    let sequences: Vec<i64> = known.iter().map(|(_, sequence)| *sequence).collect();
+    let rows = sqlx::query!(
+        r#"SELECT o.sale_id AS "sale_id!", o.sequence AS "sequence!", o.user_id AS "user_id!"
+           FROM sales s
+           LEFT JOIN unnest($1::uuid[], $2::bigint[]) AS known (sale_id, sequence)
+             ON known.sale_id = s.id
+           CROSS JOIN LATERAL (
+             SELECT n.sale_id, n.sequence, n.user_id FROM orders n
+             WHERE n.sale_id = s.id AND n.sequence > coalesce(known.sequence, 0)
+             ORDER BY n.sequence LIMIT $3
+           ) o
+           WHERE s.order_count > coalesce(known.sequence, 0)
+           ORDER BY o.sale_id, o.sequence LIMIT $3"#,
+        &sales,
+        &sequences,
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    let orders = rows.into_iter();
+    Ok(orders.map(|row| (Id::new(row.sale_id), row.sequence, Id::new(row.user_id))).collect())
 }

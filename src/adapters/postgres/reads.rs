@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::error::store_error;
 use super::order_lists::{
-    orders_by_reference, orders_of_all, orders_of_key, orders_of_sale, orders_of_user,
+    orders_after, orders_by_reference, orders_of_all, orders_of_key, orders_of_sale, orders_of_user,
 };
 use super::order_repo::OrderRecord;
 use super::sale_repo::{self, SaleRecord};
@@ -266,6 +266,17 @@ impl Reads for PgReads {
         });
         let items = sales.items.into_iter().map(|sale| SaleView { sale, read_at }).collect();
         Ok(Page { items, next: sales.next })
+    }
+
+    async fn orders_after(
+        &self,
+        known: &[(SaleId, i64)],
+        limit: u32,
+    ) -> Result<Vec<(SaleId, i64, UserId)>, StoreError> {
+        let mut session = self.session().await?;
+        let orders = orders_after(session.connection(), known, limit).await?;
+        session.done();
+        Ok(orders)
     }
 
     async fn audit(&self) -> Result<Audit, StoreError> {

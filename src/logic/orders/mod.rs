@@ -7,6 +7,7 @@ pub mod alone;
 pub mod group;
 pub mod grouped;
 mod lanes;
+pub mod sold_out;
 
 use std::pin::Pin;
 use std::time::Duration;

@@ -39,7 +39,12 @@ fn every_answer_has_examples_that_the_judge_accepts() {
         let method: Method = method.parse().expect("a method");
         for (status, response) in value["responses"].as_object().expect("responses") {
             let response = resolved(response.clone());
-            let contents = response["content"].as_object().expect("content");
+            // 304 has no body.
+            let none = serde_json::Map::new();
+            let contents = match status.as_str() {
+                "304" => &none,
+                _ => response["content"].as_object().expect("content"),
+            };
             for (media, content) in contents {
                 let examples = examples_of(content);
                 assert!(!examples.is_empty(), "{method} {template} {status}: no example");

@@ -18,6 +18,8 @@ pub(crate) fn reply(status: u16, content_type: &str, body: &Value) -> Reply {
     };
     set("content-type", content_type);
     set("x-request-id", body["instance"].as_str().unwrap_or("r-1"));
+    set("etag", "\"5f1d3c2b4a69788796a5b4c3\"");
+    set("cache-control", "public, max-age=1");
     set("location", "/api/orders/01a1fdfa-4600-7c3e-9a41-5d0e6f2b8c11");
     set("retry-after", "1");
     set("www-authenticate", "Bearer");

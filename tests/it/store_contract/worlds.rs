@@ -17,18 +17,18 @@ use flashdeal::ports::store::{Store, Transaction};
 use uuid::Uuid;
 
 /// Noon in a year: windows are years away from every clock, so that all stores agree on them.
-pub(super) fn year(year: i32) -> Instant {
+pub(crate) fn year(year: i32) -> Instant {
     let text = format!("{year}-01-01T12:00:00Z");
     DateTime::parse_from_rfc3339(&text).unwrap().to_utc()
 }
 
 /// A key.
-pub(super) fn key(text: &str) -> IdempotencyKey {
+pub(crate) fn key(text: &str) -> IdempotencyKey {
     IdempotencyKey::parse(text.as_bytes()).unwrap()
 }
 
 /// A live sale without a limit.
-pub(super) fn open_sale(id: u128, cents: u64, stock: u32) -> Sale {
+pub(crate) fn open_sale(id: u128, cents: u64, stock: u32) -> Sale {
     Sale {
         id: SaleId::new(Uuid::from_u128(id)),
         name: ShortText::parse("lamp").unwrap(),
@@ -47,7 +47,7 @@ pub(super) fn open_sale(id: u128, cents: u64, stock: u32) -> Sale {
 }
 
 /// An order for one unit.
-pub(super) fn wish(id: u128, user: UserId, sale: SaleId, text: &str) -> PlaceOrder {
+pub(crate) fn wish(id: u128, user: UserId, sale: SaleId, text: &str) -> PlaceOrder {
     PlaceOrder {
         order_id: Id::new(Uuid::from_u128(id)),
         entry_id: Id::new(Uuid::from_u128(id + 1)),
@@ -61,7 +61,7 @@ pub(super) fn wish(id: u128, user: UserId, sale: SaleId, text: &str) -> PlaceOrd
 }
 
 /// Makes a user with a wallet that one deposit filled (none for nothing).
-pub(super) async fn make_user<T: Transaction>(transaction: &mut T, id: UserId, cents: u64) {
+pub(crate) async fn make_user<T: Transaction>(transaction: &mut T, id: UserId, cents: u64) {
     let now = transaction.now().await.unwrap();
     let user = User { id, external_id: None, name: None, created_at: now };
     assert!(transaction.insert_user(&user).await.unwrap());
@@ -72,7 +72,7 @@ pub(super) async fn make_user<T: Transaction>(transaction: &mut T, id: UserId, c
 }
 
 /// The first deposit of a wallet, and the wallet behind it.
-pub(super) fn deposit_of(user_id: UserId, cents: u64, now: Instant) -> (LedgerEntry, Wallet) {
+pub(crate) fn deposit_of(user_id: UserId, cents: u64, now: Instant) -> (LedgerEntry, Wallet) {
     let amount = Money::from_cents(cents);
     let entry = LedgerEntry {
         id: EntryId::new(Uuid::from_u128(user_id.uuid().as_u128() ^ 1 << 64)),
@@ -90,18 +90,18 @@ pub(super) fn deposit_of(user_id: UserId, cents: u64, now: Instant) -> (LedgerEn
 }
 
 /// A world and what happens in it.
-pub(super) struct SeededWorld {
+pub(crate) struct SeededWorld {
     /// Users with the cents they begin with.
-    pub(super) users: Vec<(UserId, u64)>,
+    pub(crate) users: Vec<(UserId, u64)>,
     /// Sales.
-    pub(super) sales: Vec<Sale>,
+    pub(crate) sales: Vec<Sale>,
     /// Groups of orders, one after the other. A key may come again, in a group and between them.
-    pub(super) groups: Vec<(SaleId, Vec<PlaceOrder>)>,
+    pub(crate) groups: Vec<(SaleId, Vec<PlaceOrder>)>,
 }
 
 impl SeededWorld {
     /// The world of a seed.
-    pub(super) fn of(seed: u64) -> SeededWorld {
+    pub(crate) fn of(seed: u64) -> SeededWorld {
         let mut rng = Rng::with_seed(seed);
         let users = (0..rng.usize(1..=8))
             .map(|_| (UserId::new(Uuid::from_u128(rng.u128(..))), rng.u64(0..12) * 500))
@@ -116,7 +116,7 @@ impl SeededWorld {
     }
 
     /// Puts users and sales into a store.
-    pub(super) async fn arrange<S: Store>(&self, store: &S) {
+    pub(crate) async fn arrange<S: Store>(&self, store: &S) {
         let mut transaction = store.begin().await.unwrap();
         for (id, cents) in &self.users {
             make_user(&mut transaction, *id, *cents).await;

@@ -36,6 +36,10 @@ struct Plan {
     /// All statements that begin with the text suffer this.
     always: Option<(&'static str, Break)>,
     broken: usize,
+    /// Statements that went by: simple queries and executions of prepared ones.
+    statements: usize,
+    /// Those between a BEGIN and its end, both included.
+    in_transactions: usize,
 }
 
 /// The wire.
@@ -74,6 +78,16 @@ impl Relay {
         lock(&self.plan).always = Some((text, how));
     }
 
+    /// How many statements went by.
+    pub(crate) fn statements(&self) -> usize {
+        lock(&self.plan).statements
+    }
+
+    /// How many of them belonged to transactions, BEGIN and COMMIT included.
+    pub(crate) fn in_transactions(&self) -> usize {
+        lock(&self.plan).in_transactions
+    }
+
     /// How many statements have been broken.
     pub(crate) fn broken(&self) -> usize {
         lock(&self.plan).broken
@@ -92,7 +106,14 @@ fn lock(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
 
 impl Plan {
     /// What is to become of a frame.
-    fn judge(&mut self, frame: &[u8]) -> Option<Break> {
+    fn judge(&mut self, frame: &[u8], inside: &mut bool) -> Option<Break> {
+        if matches!(frame.first(), Some(b'Q' | b'E')) {
+            let begins = |word: &[u8]| frame.get(5..).is_some_and(|text| text.starts_with(word));
+            *inside |= begins(b"BEGIN");
+            self.statements += 1;
+            self.in_transactions += usize::from(*inside);
+            *inside &= !begins(b"COMMIT") && !begins(b"ROLLBACK");
+        }
         let statement = frame.strip_prefix(b"Q").and_then(|rest| rest.get(4..))?;
         let planned = match &mut self.next {
             Some((text, breaks)) if statement.starts_with(text.as_bytes()) => breaks.pop_front(),
@@ -145,11 +166,11 @@ async fn pass(
 ) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (mut said, mut answered) = (BytesMut::new(), BytesMut::new());
-    let mut typed = false;
+    let (mut typed, mut inside) = (false, false);
     loop {
         while let Some(frame) = take_frame(&mut said, typed) {
             typed = true;
-            let how = lock(plan).judge(&frame);
+            let how = lock(plan).judge(&frame, &mut inside);
             if how == Some(Break::CutBefore) {
                 return Ok(());
             }

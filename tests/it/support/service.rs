@@ -34,6 +34,8 @@ pub(crate) fn raw_settings(database: &TestDatabase) -> RawSettings {
         listen: text("127.0.0.1:0"),
         log: Some(std::env::var("TEST_LOG").unwrap_or_else(|_| "off".to_owned())),
         shutdown_grace: text("5s"),
+        // The suite holds for each engine: TEST_ENGINE=pessimistic cargo test
+        engine: std::env::var("TEST_ENGINE").ok(),
         ..RawSettings::default()
     }
 }

@@ -46,7 +46,9 @@ fn every_metric_has_a_constant_and_every_constant_is_used() {
     for source in sources.iter().filter(|source| source.path != table) {
         for (at, line) in source.code() {
             let direct = ["counter!(\"", "gauge!(\"", "histogram!(\""];
-            let named = ALL.iter().any(|signal| line.contains(&format!("\"{}\"", signal.name)));
+            // `ready` is a metric and a word.
+            let mut named = ALL.iter().filter(|signal| signal.name.contains('_'));
+            let named = named.any(|signal| line.contains(&format!("\"{}\"", signal.name)));
             if named || direct.iter().any(|call| line.contains(call)) {
                 findings.push(format!("{}:{at}: a metric beside the table", source.path));
             }

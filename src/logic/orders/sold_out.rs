@@ -1,0 +1,240 @@
+//! Sold out, and everyone still presses Buy: the answer from memory.
+//!
+//! Once stock 0 is committed nobody can win any more. Only a key that made an order before, in this
+//! sale or in another, must still be looked up; so whoever has ever bought goes the long way, and
+//! everyone else is told "sold out" here. Who has bought is followed order by order: within a sale
+//! sequences are gapless and committed in their order, so "after the last I know" misses nobody.
+//!
+//! It is only ever a negative cache. What it says is at most [`BELIEVED`] old, whoever may have
+//! brought stock back (another instance, an operator's SQL); an order with a `valid_until` and one
+//! near the end of the sale's window go the long way: only the database's clock decides those.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::time::Instant;
+
+use super::{Deciding, Engine};
+use crate::domain::Instant as Moment;
+use crate::domain::decision::{Buyer, decide};
+use crate::domain::id::{SaleId, UserId};
+use crate::domain::order::PlaceOrder;
+use crate::domain::refusal::Refusal;
+use crate::domain::sale::Sale;
+use crate::logic::keyed::Answer;
+use crate::ports::read::Reads;
+use crate::ports::store::StoreError;
+
+/// How long "sold out" is believed after it was last seen in the database.
+pub const BELIEVED: Duration = Duration::from_secs(1);
+/// How often it is looked at, as long as anyone asks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A clock that was read a moment ago may be this far off.
+const EDGE: TimeDelta = TimeDelta::seconds(2);
+/// With more buyers than this the shortcut is closed, for the sake of memory (16 MiB).
+const BUYERS_MAX: usize = 500_000;
+/// Orders read at a time.
+const ORDERS_AT_A_TIME: u32 = 20_000;
+/// Sales watched at a time.
+const SALES_MAX: usize = 256;
+
+/// An engine with the shortcut in front of it.
+pub struct SoldOut<R> {
+    engine: Arc<dyn Engine>,
+    known: Arc<Known<R>>,
+}
+
+struct Known<R> {
+    reads: R,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Sales that were seen without stock.
+    facts: HashMap<SaleId, Fact>,
+    /// Sales that somebody wanted, and when last.
+    wanted: HashMap<SaleId, Instant>,
+    /// Everyone who has ever bought.
+    buyers: HashSet<UserId>,
+    /// The last order that was read, by sale.
+    followed: HashMap<SaleId, i64>,
+    watching: bool,
+}
+
+/// A sale without stock.
+struct Fact {
+    sale: Sale,
+    read_at: Moment,
+    seen: Instant,
+}
+
+impl<R: Reads> SoldOut<R> {
+    /// The shortcut in front of `engine`.
+    pub fn new(engine: Arc<dyn Engine>, reads: R) -> SoldOut<R> {
+        SoldOut { engine, known: Arc::new(Known { reads, state: RwLock::default() }) }
+    }
+}
+
+impl<R: Reads> Engine for SoldOut<R> {
+    fn name(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    fn place(&self, order: PlaceOrder) -> Deciding {
+        let sale = order.sale_id;
+        if let Some((refusal, age)) = self.known.refuse(&order) {
+            if age > LOOK_EVERY {
+                Known::want(&self.known, sale);
+            }
+            return Box::pin(async move { Ok(Answer::Refused(refusal)) });
+        }
+        let (deciding, known) = (self.engine.place(order), Arc::clone(&self.known));
+        Box::pin(async move {
+            let outcome = deciding.await;
+            match &outcome {
+                Ok(Answer::Made(order)) => known.bought(order.user_id),
+                Ok(Answer::Refused(Refusal::OutOfStock { stock: 0 })) => Known::want(&known, sale),
+                _ => {}
+            }
+            outcome
+        })
+    }
+
+    fn waiting(&self) -> usize {
+        self.engine.waiting()
+    }
+
+    fn oldest(&self) -> Duration {
+        self.engine.oldest()
+    }
+
+    fn close(&self) {
+        self.engine.close();
+    }
+}
+
+impl<R: Reads> Known<R> {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The refusal, and how long ago its reason was seen; `None` for the long way.
+    fn refuse(&self, order: &PlaceOrder) -> Option<(Refusal, Duration)> {
+        let state = self.read();
+        let fact = state.facts.get(&order.sale_id)?;
+        let age = fact.seen.elapsed();
+        if age > BELIEVED || order.valid_until.is_some() || state.buyers.contains(&order.user_id) {
+            return None;
+        }
+        let now = fact.read_at + TimeDelta::from_std(age).ok()?;
+        // It was open when it was seen; what may have come since is its end.
+        if !fact.sale.is_open(fact.read_at) || !fact.sale.is_open(now + EDGE) {
+            return None;
+        }
+        match decide(Some(&fact.sale), &Buyer::default(), order, now) {
+            Err(refusal @ (Refusal::OutOfStock { .. } | Refusal::LimitReached { .. })) => {
+                Some((refusal, age))
+            }
+            _ => None,
+        }
+    }
+
+    /// A buyer of this instance is known at once. While nothing is watched nobody needs to know:
+    /// the next look begins by reading everyone who has committed until then.
+    fn bought(&self, user: UserId) {
+        if self.read().watching {
+            self.write().buyers.insert(user);
+        }
+    }
+
+    /// Somebody asks for a sale that is said to be sold out: watch it for a while.
+    fn want(known: &Arc<Known<R>>, sale: SaleId) {
+        let mut state = known.write();
+        let full = state.wanted.len() >= SALES_MAX && !state.wanted.contains_key(&sale);
+        if full || state.buyers.len() > BUYERS_MAX {
+            return;
+        }
+        state.wanted.insert(sale, Instant::now());
+        if !std::mem::replace(&mut state.watching, true) {
+            tokio::spawn(Arc::clone(known).watch());
+        }
+    }
+
+    /// Looks at the wanted sales until nobody wants them any more.
+    async fn watch(self: Arc<Self>) {
+        loop {
+            let wanted: Vec<SaleId> = {
+                let mut state = self.write();
+                state.wanted.retain(|_, last| last.elapsed() < BELIEVED);
+                let State { facts, wanted, .. } = &mut *state;
+                facts.retain(|sale, _| wanted.contains_key(sale));
+                state.watching = !state.wanted.is_empty();
+                state.wanted.keys().copied().collect()
+            };
+            if wanted.is_empty() {
+                return;
+            }
+            if let Err(error) = self.look(&wanted).await {
+                tracing::debug!(%error, "sold-out sales were not looked at");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// First the stock, then the buyers: whoever won has done so before the stock was seen to be 0.
+    async fn look(&self, wanted: &[SaleId]) -> Result<(), StoreError> {
+        let mut seen = Vec::with_capacity(wanted.len());
+        for id in wanted {
+            // The age counts from before the question.
+            let asked = Instant::now();
+            seen.push((*id, asked, self.reads.find_sale(*id).await?));
+        }
+        if !self.follow().await? {
+            self.write().facts.clear();
+            return Ok(());
+        }
+        let mut state = self.write();
+        for (id, seen, view) in seen {
+            match view.filter(|view| view.sale.stock == 0) {
+                Some(view) => {
+                    let fact = Fact { sale: view.sale, read_at: view.read_at, seen };
+                    state.facts.insert(id, fact);
+                }
+                None => {
+                    state.facts.remove(&id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads who has bought since the last time; `false` when they are too many to keep.
+    async fn follow(&self) -> Result<bool, StoreError> {
+        loop {
+            let after: Vec<(SaleId, i64)> =
+                self.read().followed.iter().map(|(sale, last)| (*sale, *last)).collect();
+            let orders = self.reads.orders_after(&after, ORDERS_AT_A_TIME).await?;
+            let mut state = self.write();
+            for (sale, sequence, user) in &orders {
+                state.buyers.insert(*user);
+                let last = state.followed.entry(*sale).or_default();
+                *last = (*last).max(*sequence);
+            }
+            if state.buyers.len() > BUYERS_MAX {
+                tracing::warn!("too many buyers to remember: sold-out orders go the long way");
+                state.buyers.shrink_to_fit();
+                return Ok(false);
+            }
+            if orders.len() < ORDERS_AT_A_TIME as usize {
+                return Ok(true);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Lanes: who comes first is decided first, and a group costs what one order costs.
+
+use std::time::Duration;
+
+use flashdeal::adapters::memory::MemoryStore;
+use flashdeal::domain::id::{Id, UserId};
+use flashdeal::logic::keyed::Answer;
+use flashdeal::logic::orders::Engine;
+use flashdeal::logic::orders::grouped::{Grouped, GroupedOptions};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{Gathered, transactions};
+use crate::store_contract::worlds::{make_user, open_sale, wish, year};
+use crate::support::Service;
+use crate::support::crowd::{Wish, crowd, seed_buyers};
+use crate::support::locks::number;
+use crate::support::postgres::TestDatabase;
+use crate::support::relay::Relay;
+use flashdeal::ports::store::{Store, Transaction};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_is_decided_together_and_in_the_order_of_arrival() {
+    let service = Service::start_with(|raw| raw.engine = Some("grouped".to_owned())).await;
+    let buyers = seed_buyers(&service.database, 80, "10.00").await;
+    let sale = service.api.sale("10.00", 50).await;
+    let gathered = Gathered::behind_the_sale(&service, &sale, &buyers).await;
+    let answers = gathered.release().await;
+    for (place, reply) in answers.iter().enumerate() {
+        let wanted = if place < 50 { 201 } else { 400 };
+        assert_eq!(reply.status, wanted, "place {place}: {reply:?}");
+    }
+    assert_eq!(transactions(&service).await, 2, "the first went ahead, the rest went together");
+    let mut session = service.database.session().await;
+    for (place, reply) in answers.iter().take(50).enumerate() {
+        let id = reply.id();
+        let sequence = format!("SELECT sequence FROM orders WHERE id = '{id}'");
+        assert_eq!(number(&mut session, sequence).await, place as i64 + 1);
+    }
+    service.finish().await;
+}
+
+/// BEGIN, keys, sale, wallets, record, and COMMIT; one more to give keys back where some lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_statements_does_not_grow_with_the_group() {
+    let mut counted = Vec::new();
+    for size in [2, 12, 120] {
+        let database = TestDatabase::create().await;
+        let relay = Relay::to(&database).await;
+        let url = relay.url();
+        let service = Service::start_on(database, |raw| {
+            raw.engine = Some("grouped".to_owned());
+            raw.database_url = Some(url);
+        })
+        .await;
+        let buyers = seed_buyers(&service.database, size + 1, "10.00").await;
+        let sale = service.api.sale("10.00", u32::try_from(size).unwrap()).await;
+        let gathered = Gathered::behind_the_sale(&service, &sale, &buyers).await;
+        let before = relay.in_transactions();
+        let answers = gathered.release().await;
+        assert_eq!(answers.iter().filter(|reply| reply.status == 201).count(), size as usize);
+        counted.push(relay.in_transactions() - before);
+        service.finish().await;
+    }
+    // Three statements of the first order, which waited for the sale, and the group behind it.
+    assert!(counted.iter().all(|statements| *statements <= 3 + 12), "{counted:?}");
+    assert_eq!(counted[1], counted[2], "twelve or a hundred and twenty: {counted:?}");
+}
+
+fn options() -> GroupedOptions {
+    GroupedOptions {
+        slots: 2,
+        waiting_max: 100_000,
+        wait_max: Duration::from_secs(60),
+        time_limit: Duration::from_secs(60),
+    }
+}
+
+/// Twenty thousand orders, each handed over when the one before it has been: an earlier one never
+/// has a later place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_ten_thousand_pairs_the_first_to_come_is_decided_first() {
+    let store = MemoryStore::default();
+    store.world().await.now = year(2026);
+    let user = UserId::new(Uuid::from_u128(0xb1));
+    let mut transaction = store.begin().await.unwrap();
+    make_user(&mut transaction, user, 100).await;
+    transaction.insert_sale(&open_sale(7, 0, 20_000)).await.unwrap();
+    transaction.commit().await.unwrap();
+    let engine = Grouped::new(store.clone(), options());
+    let mut decisions = JoinSet::new();
+    for place in 0..20_000_u32 {
+        let order =
+            wish(u128::from(place) + 1, user, Id::new(Uuid::from_u128(7)), &format!("k{place}"));
+        let deciding = engine.place(order);
+        decisions.spawn(async move { (place, deciding.await) });
+        if place % 97 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut sequences = vec![0; 20_000];
+    while let Some(decided) = decisions.join_next().await {
+        let (place, answer) = decided.unwrap();
+        match answer {
+            Ok(Answer::Made(order)) => sequences[place as usize] = order.sequence,
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+    for pair in sequences.chunks(2) {
+        assert!(pair[0] < pair[1], "{pair:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_with_lanes_on_one_sale_sell_each_unit_once() {
+    let first = Service::start_with(|raw| raw.engine = Some("grouped".to_owned())).await;
+    let second = Service::start_on(first.database.clone(), |raw| {
+        raw.engine = Some("grouped".to_owned());
+    })
+    .await;
+    let buyers = seed_buyers(&first.database, 600, "10.00").await;
+    let sale = first.api.sale("10.00", 150).await;
+    let wishes: Vec<Wish> = buyers.iter().map(|buyer| Wish::unit(buyer, &sale)).collect();
+    // Half the wishes go to both: twins on two instances.
+    let (left, right) = (wishes[..400].to_vec(), wishes[200..].to_vec());
+    let (left, right) =
+        tokio::join!(crowd(first.api.address(), 32, left), crowd(second.api.address(), 32, right));
+    let mut ids: Vec<String> = left
+        .iter()
+        .chain(&right)
+        .filter(|reply| reply.status == 201)
+        .map(|reply| reply.id())
+        .collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 150);
+    for (one, other) in left[200..].iter().zip(&right[..200]) {
+        if one.status == 201 && other.status == 201 {
+            assert_eq!(one.bytes, other.bytes);
+        }
+    }
+    assert_eq!(first.api.stock(&sale).await, 0);
+    first.finish().await;
+    second.finish().await;
+}

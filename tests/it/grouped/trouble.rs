@@ -1,0 +1,110 @@
+//! Trouble in a group: one bad order, one held key, a lost COMMIT. The neighbours do not notice.
+
+use std::collections::BTreeSet;
+
+use super::Gathered;
+use crate::support::Service;
+use crate::support::crowd::{Wish, crowd, seed_buyers};
+use crate::support::locks::{Held, run};
+use crate::support::postgres::TestDatabase;
+use crate::support::relay::{Break, Relay};
+
+async fn start() -> Service {
+    Service::start_with(|raw| {
+        raw.engine = Some("grouped".to_owned());
+        raw.lock_timeout = Some("1s".to_owned());
+    })
+    .await
+}
+
+/// A row that PostgreSQL itself refuses, for a reason nobody foresaw, fails its statement and with
+/// it the whole group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_bad_order_does_not_fail_its_neighbours() {
+    let service = start().await;
+    let buyers = seed_buyers(&service.database, 60, "10.00").await;
+    let sale = service.api.sale("10.00", 60).await;
+    let poisoned = [7, 31, 32];
+    let names: Vec<String> = poisoned.iter().map(|at| format!("'{}'", buyers[*at])).collect();
+    let mut session = service.database.session().await;
+    run(
+        &mut session,
+        format!(
+            "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'poisoned'; END $$;
+             CREATE TRIGGER poison BEFORE INSERT ON orders FOR EACH ROW
+             WHEN (NEW.user_id IN ({})) EXECUTE FUNCTION poison()",
+            names.join(", ")
+        ),
+    )
+    .await;
+    let answers = Gathered::behind_the_sale(&service, &sale, &buyers).await.release().await;
+    for (place, reply) in answers.iter().enumerate() {
+        if poisoned.contains(&place) {
+            reply.clone().refused(500, "internal", "unknown", "same_key");
+        } else {
+            assert_eq!(reply.status, 201, "place {place}: {reply:?}");
+        }
+    }
+    assert_eq!(service.api.stock(&sale).await, 3);
+    // Healed, the same keys buy.
+    run(&mut session, "DROP TRIGGER poison ON orders").await;
+    for at in poisoned {
+        service.api.buy(&format!("k{at}"), &buyers[at], &sale).await.expect(201);
+    }
+    service.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_held_key_does_not_hold_its_neighbours_for_long() {
+    let service = start().await;
+    let buyers = seed_buyers(&service.database, 40, "10.00").await;
+    let sale = service.api.sale("10.00", 40).await;
+    let elsewhere = Held::key(&service.database, &buyers[21], "k21").await;
+    let answers = Gathered::behind_the_sale(&service, &sale, &buyers).await.release().await;
+    for (place, reply) in answers.iter().enumerate() {
+        if place == 21 {
+            reply.clone().refused(409, "request_in_progress", "unknown", "same_key");
+        } else {
+            assert_eq!(reply.status, 201, "place {place}: {reply:?}");
+        }
+    }
+    elsewhere.release().await;
+    service.api.buy("k21", &buyers[21], &sale).await.expect(201);
+    service.finish().await;
+}
+
+/// Each COMMIT of the first groups is lost in one of three ways; everyone is answered with the
+/// truth, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_survive_the_loss_of_their_commit() {
+    for how in [Break::CutBefore, Break::CutDuring, Break::CutAfter] {
+        let database = TestDatabase::create().await;
+        let relay = Relay::to(&database).await;
+        let url = relay.url();
+        let service = Service::start_on(database, |raw| {
+            raw.engine = Some("grouped".to_owned());
+            raw.database_url = Some(url);
+        })
+        .await;
+        let buyers = seed_buyers(&service.database, 120, "10.00").await;
+        let sale = service.api.sale("10.00", 100).await;
+        relay.break_next("COMMIT", &[how, how, how]);
+        let wishes: Vec<Wish> = buyers.iter().map(|buyer| Wish::unit(buyer, &sale)).collect();
+        let replies = crowd(service.api.address(), 60, wishes.clone()).await;
+        assert_eq!(relay.broken(), 3, "{how:?}");
+        let made: BTreeSet<String> =
+            replies.iter().filter(|reply| reply.status == 201).map(|reply| reply.id()).collect();
+        assert_eq!(made.len(), 100, "{how:?}");
+        assert_eq!(service.api.stock(&sale).await, 0);
+        // The same again: every winner's answer, byte by byte.
+        let again = crowd(service.api.address(), 60, wishes).await;
+        for (reply, again) in replies.iter().zip(&again) {
+            assert_eq!(reply.status, again.status, "{again:?}");
+            if reply.status == 201 {
+                assert_eq!(reply.bytes, again.bytes);
+            }
+        }
+        service.finish().await;
+    }
+}

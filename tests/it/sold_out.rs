@@ -1,0 +1,109 @@
+//! Sold out, and everyone still presses Buy: answered from memory, but never to one who has won.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
+
+use serde_json::json;
+
+use crate::support::Service;
+use crate::support::api::{Reply, new_key};
+use crate::support::crowd::seed_buyers;
+use crate::support::locks::{Held, run, until};
+
+/// A sale whose three units are gone, known to be so, with its row held against everyone: whatever
+/// is answered now is answered without it.
+struct SoldOut {
+    service: Service,
+    sale: String,
+    winners: Vec<(String, Reply)>,
+    others: Vec<String>,
+    held: Held,
+}
+
+impl SoldOut {
+    async fn start() -> SoldOut {
+        let service = Service::start_with(|raw| raw.lock_timeout = Some("300ms".to_owned())).await;
+        let buyers = seed_buyers(&service.database, 40, "100.00").await;
+        let sale = json!({ "unit_price": "10.00", "stock": 3, "per_user_limit": 2 });
+        let sale = service.api.sale_with(sale).await;
+        let mut winners = Vec::new();
+        for buyer in &buyers[..3] {
+            let made = service.api.buy(&format!("won-{buyer}"), buyer, &sale).await.expect(201);
+            winners.push((buyer.clone(), made));
+        }
+        let others = buyers[3..].to_vec();
+        service.api.buy(&new_key(), &others[0], &sale).await.expect(400);
+        let held = Held::sale(&service.database, &sale).await;
+        let shop = SoldOut { service, sale, winners, others, held };
+        let fast = async || shop.press(&shop.others[1]).await.code() == "out_of_stock";
+        until("the sale is known to be sold out", fast).await;
+        shop
+    }
+
+    async fn press(&self, user: &str) -> Reply {
+        self.service.api.buy(&new_key(), user, &self.sale).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_bought_is_told_from_memory_and_a_winner_never_is() {
+    let shop = SoldOut::start().await;
+    let (api, sale) = (&shop.service.api, &shop.sale);
+    for user in &shop.others {
+        let reply = shop.press(user).await;
+        reply.clone().refused(400, "out_of_stock", "no", "same_key");
+        assert_eq!(reply.body["stock"], 0);
+    }
+    // The limit comes before the stock.
+    let many = json!({ "user_id": shop.others[2], "sale_id": sale, "quantity": 3 });
+    let many = api.post("/api/orders", &new_key(), &many).await;
+    many.refused(400, "purchase_limit_reached", "no", "same_key");
+    // A winner's retry is looked up and replayed, although the sale's row is held.
+    for (user, made) in &shop.winners {
+        let again = api.buy(&format!("won-{user}"), user, sale).await.expect(201);
+        assert!(again.replayed());
+        assert_eq!(again.bytes, made.bytes);
+    }
+    // A winner with a new key goes the long way, and waits for the row that is held.
+    assert_eq!(shop.press(&shop.winners[0].0).await.code(), "concurrent_conflict");
+    // So does whoever names a moment, which only the database's clock can judge.
+    let order = json!({ "user_id": shop.others[3], "sale_id": sale,
+                        "valid_until": "2020-01-01T00:00:00Z" });
+    let reply = api.post("/api/orders", &new_key(), &order).await;
+    assert_eq!(reply.code(), "concurrent_conflict");
+    shop.held.release().await;
+    shop.service.finish().await;
+}
+
+/// A key that made an order elsewhere is no key for this sale, sold out or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_spent_elsewhere_is_reused_and_not_sold_out() {
+    let shop = SoldOut::start().await;
+    let api = &shop.service.api;
+    let other = api.sale("1.00", 9).await;
+    let user = &shop.others[5];
+    api.buy("spent", user, &other).await.expect(201);
+    let reply = api.buy("spent", user, &shop.sale).await;
+    reply.refused(422, "idempotency_key_reused", "yes", "new_key");
+    shop.held.release().await;
+    shop.service.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_that_returns_is_sold_again_within_a_moment() {
+    let SoldOut { service, sale, others, held, .. } = SoldOut::start().await;
+    held.release().await;
+    let mut session = service.database.session().await;
+    let restock = format!(
+        "UPDATE sales SET stock = stock + 2, stock_initial = stock_initial + 2,
+         sold_out_at = NULL WHERE id = '{sale}'"
+    );
+    let began = std::time::Instant::now();
+    run(&mut session, restock).await;
+    let key = new_key();
+    let bought = async || service.api.buy(&key, &others[6], &sale).await.status == 201;
+    until("somebody buys again", bought).await;
+    println!("sold again after {:?}; promised within 1 s", began.elapsed());
+    service.api.buy(&new_key(), &others[7], &sale).await.expect(201);
+    service.api.buy(&new_key(), &others[8], &sale).await.expect(400);
+    service.finish().await;
+}
