@@ -55,12 +55,17 @@ def main():
         with Prometheus(folder, given.metrics or url, token) as prometheus:
             idle = stay_idle(prometheus)
             loaded = load(prometheus, given.k6, url, Database(given.database), token)
-            faults = compare(prometheus, files.queries(), idle, loaded)
-            faults += outage(prometheus, url, Database(given.database), loaded)
-    for fault in faults:
-        print(f"FAULT {fault}")
+            faults = told(compare(prometheus, files.queries(), idle, loaded))
+            faults += told(outage(prometheus, url, Database(given.database), loaded))
     print(f"observed in {time.monotonic() - began:.0f} s, {len(faults)} faults")
     return 1 if faults else 0
+
+
+def told(faults):
+    """At once: what comes after may end the check."""
+    for fault in faults:
+        print(f"FAULT {fault}", flush=True)
+    return faults
 
 
 def stay_idle(prometheus):
