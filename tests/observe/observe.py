@@ -137,6 +137,12 @@ def moved(before, after):
     return False
 
 
+def extent(series):
+    """The smallest and the largest value of all series."""
+    values = [value for each in series.values() for value in each]
+    return f"{min(values):g} to {max(values):g}" if values else "nothing"
+
+
 def compare(prometheus, queries, idle, loaded):
     faults, quiet = [], 0
     for query in queries:
@@ -150,7 +156,7 @@ def compare(prometheus, queries, idle, loaded):
         elif still and moved(before, after):
             faults.append(f"{name}: moved, though still.json says never: {after}")
         elif not still and not late and not moved(before, after):
-            faults.append(f"{name}: did not move under load: {query.expr}: {before} then {after}")
+            faults.append(f"{name}: did not move under load: {query.expr}: {extent(before)}, then {extent(after)}")
     panels = {query.panel for query in queries}
     named = {*STILL["never_moves"], *STILL["moves_in_the_outage"]}
     faults += [f"still.json names {panel}, which no dashboard has" for panel in sorted(named - panels)]

@@ -16,7 +16,16 @@ import urllib.request
 import uuid
 from pathlib import Path
 
-HOLD_SECONDS = 7  # longer than the service's sampling of PostgreSQL, 5 s, and its lock time-out, 2 s
+# The sale rows are held for longer than the service's sampling of PostgreSQL takes to come round (5 s). Seconds from then:
+HOLD_SECONDS = 6.6
+# Sessions that wait die before their lock time-out (2 s), four times: the service runs a transaction five times.
+KILLS_AT = (1.0, 2.3, 3.6, 4.9)
+# Clients that order and leave. Those of 1.2 then wait for more than 4 s, so those of 5.9 are shed.
+CLIENTS_AT = (0.4, 1.2, 5.9)
+TERMINATE_WAITING = (
+    "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 4) waiting;"
+)
 
 
 def find_psql():
@@ -69,25 +78,24 @@ class Trouble(threading.Thread):
             self.error = error
 
     def make(self):
+        self.user = self.get("/api/users?limit=1")["items"][0]["id"]
+        self.sale = self.get("/api/sales?status=live&limit=1")["items"][0]["id"]
         hold = f"BEGIN; SELECT FROM sales FOR UPDATE; SELECT pg_sleep({HOLD_SECONDS}); ROLLBACK;"
         holder = threading.Thread(target=self.database.ask, args=(hold, HOLD_SECONDS + 20))
         holder.start()
-        time.sleep(1.5)
-        self.let_clients_leave()
-        # Sessions that wait for the row: the service runs their transactions again on others.
-        self.died = int(
-            self.database.ask(
-                "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 2) waiting;"
-            )
-        )
+        began = time.monotonic()
+        steps = [(at, self.end_sessions) for at in KILLS_AT] + [(at, self.send_clients) for at in CLIENTS_AT]
+        for at, step in sorted(steps, key=lambda each: each[0]):
+            time.sleep(max(0.0, began + at - time.monotonic()))
+            step()
         holder.join()
 
-    def let_clients_leave(self):
+    def end_sessions(self):
+        self.died += int(self.database.ask(TERMINATE_WAITING))
+
+    def send_clients(self):
         """Ten orders whose senders hang up after a tenth of a second."""
-        user = self.get("/api/users?limit=1")["items"][0]["id"]
-        sale = self.get("/api/sales?status=live&limit=1")["items"][0]["id"]
-        body = json.dumps({"user_id": user, "sale_id": sale})
+        body = json.dumps({"user_id": self.user, "sale_id": self.sale})
         parts = urllib.parse.urlsplit(self.url)
         sockets = []
         for _ in range(10):
