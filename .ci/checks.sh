@@ -39,6 +39,7 @@ check_service() {
   step "mode $mode: k6 contention" contention "$mode"
   step "mode $mode: k6 load_test" load_test "$mode"
   step "mode $mode: promtool check metrics" metrics_are_clean "$mode"
+  [ "$mode" = jwt ] || step "mode $mode: dashboards move, PostgreSQL stops" observe "$mode"
   step "mode $mode: stop" stop_service "$mode"
   step "mode $mode: flashdeal verify" on "$mode" verify
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::http::{Phase, PhaseCell, open_connections};
-use crate::adapters::postgres::stats_repo::{self, Sample};
+use crate::adapters::postgres::reads::PgReads;
+use crate::adapters::postgres::stats_repo::Sample;
 use crate::domain::sale::SaleStatus;
 use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
@@ -17,49 +18,60 @@ use crate::ports::signals;
 
 /// How often the service's own gauges are refreshed.
 const OWN_EVERY: Duration = Duration::from_secs(1);
-/// How often the database is asked for figures: every so many rounds.
-const DATABASE_EVERY: u32 = 5;
+/// How often the database is asked for figures.
+const DATABASE_EVERY: Duration = Duration::from_secs(5);
 /// The shortest time between two audits, and the share of time they may take.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
 const AUDIT_SHARE: u32 = 100;
 
+/// How long a look at the database may take; it must not hold up the next.
+const LOOK_MAX: Duration = Duration::from_secs(4);
+
 /// Where gauges come from.
-pub(super) struct Gauges<R> {
-    /// The pool, for its own figures and the database's.
+#[derive(Clone)]
+pub(super) struct Gauges {
+    /// The pool's own figures.
     pub(super) pool: PgPool,
-    /// Stocks and audits.
-    pub(super) reads: R,
+    /// Stocks, audits and the database's figures.
+    pub(super) reads: PgReads,
     /// The queue.
     pub(super) engine: Arc<dyn Engine>,
     /// Whether the database may be asked.
     pub(super) phase: PhaseCell,
 }
 
-impl<R: Reads> Gauges<R> {
-    /// Refreshes until told to stop.
+impl Gauges {
+    /// Refreshes until told to stop. Nothing of the service's own waits for the database.
     pub(super) async fn keep(self, stop: CancellationToken) {
+        let audits = keep_audited(self.reads.clone(), self.phase.clone(), stop.clone());
+        tokio::join!(self.keep_own(&stop), self.keep_looking(&stop), audits);
+    }
+
+    async fn keep_own(&self, stop: &CancellationToken) {
         let process = metrics_process::Collector::default();
         process.describe();
-        let mut audits =
-            tokio::spawn(keep_audited(self.reads.clone(), self.phase.clone(), stop.clone()));
-        let mut shown = HashSet::new();
-        for round in 0_u32.. {
+        while !stop.is_cancelled() {
             self.own();
             process.collect();
-            if round.is_multiple_of(DATABASE_EVERY) && self.phase.get() == Phase::Ready {
-                self.stocks(&mut shown).await;
-                match stats_repo::sample(&self.pool).await {
-                    Ok(sample) => show(&sample),
-                    Err(error) => tracing::debug!(%error, "the database was not sampled"),
-                }
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(OWN_EVERY) => {}
-            }
+            pause(stop, OWN_EVERY).await;
         }
-        audits.abort();
-        let _ = (&mut audits).await;
+    }
+
+    async fn keep_looking(&self, stop: &CancellationToken) {
+        let mut shown = HashSet::new();
+        while !stop.is_cancelled() {
+            if self.phase.get() == Phase::Ready {
+                let look = async {
+                    self.stocks(&mut shown).await;
+                    match self.reads.sample().await {
+                        Ok(sample) => show(&sample),
+                        Err(error) => tracing::debug!(%error, "the database was not sampled"),
+                    }
+                };
+                let _ = timeout(LOOK_MAX, look).await;
+            }
+            pause(stop, DATABASE_EVERY).await;
+        }
     }
 
     fn own(&self) {
@@ -78,13 +90,14 @@ impl<R: Reads> Gauges<R> {
     /// Stock of live sales. A sale that ceases to be live says 0 or what is left once more, and
     /// then falls silent.
     async fn stocks(&self, shown: &mut HashSet<String>) {
-        let page = match self.reads.list_sales(Some(SaleStatus::Live), None, R::PAGE_MAX).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::debug!(%error, "stocks were not read");
-                return;
-            }
-        };
+        let page =
+            match self.reads.list_sales(Some(SaleStatus::Live), None, PgReads::PAGE_MAX).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::debug!(%error, "stocks were not read");
+                    return;
+                }
+            };
         let mut live = HashSet::new();
         for view in page.items {
             let sale = view.sale.id.to_string();
@@ -123,7 +136,7 @@ fn show(sample: &Sample) {
 }
 
 /// Audits the books now and then: at most a hundredth of the time.
-async fn keep_audited<R: Reads>(reads: R, phase: PhaseCell, stop: CancellationToken) {
+async fn keep_audited(reads: PgReads, phase: PhaseCell, stop: CancellationToken) {
     let (mut due, mut checked) = (Instant::now(), None);
     let mut discrepancies = 0.0;
     while !stop.is_cancelled() {
@@ -140,14 +153,18 @@ async fn keep_audited<R: Reads>(reads: R, phase: PhaseCell, stop: CancellationTo
             metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
             metrics::gauge!(signals::LEDGER_CHECKED_AGE).set(age.as_secs_f64());
         }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(OWN_EVERY) => {}
-        }
+        pause(&stop, OWN_EVERY).await;
     }
 }
 
-async fn audit<R: Reads>(reads: &R) -> Option<f64> {
+async fn pause(stop: &CancellationToken, time: Duration) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(time) => {}
+    }
+}
+
+async fn audit(reads: &PgReads) -> Option<f64> {
     match reads.audit().await {
         Ok(audit) => {
             for found in &audit.discrepancies {

@@ -21,7 +21,12 @@ struct SoldOut {
 
 impl SoldOut {
     async fn start() -> SoldOut {
-        let service = Service::start_with(|raw| raw.lock_timeout = Some("300ms".to_owned())).await;
+        let service = Service::start_with(|raw| {
+            // With an engine that locks, so that the held row is felt.
+            raw.engine = Some("grouped".to_owned());
+            raw.lock_timeout = Some("300ms".to_owned());
+        })
+        .await;
         let buyers = seed_buyers(&service.database, 40, "100.00").await;
         let sale = json!({ "unit_price": "10.00", "stock": 3, "per_user_limit": 2 });
         let sale = service.api.sale_with(sale).await;

@@ -8,6 +8,7 @@ mod key_repo;
 mod look_repo;
 mod order_lists;
 mod order_repo;
+mod paging;
 pub mod reads;
 mod sale_repo;
 pub mod schema;

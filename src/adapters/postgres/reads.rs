@@ -3,18 +3,18 @@
 //! Each list has one statement for each way in, so that each has a plan of its own; the filters
 //! that remain are applied on the way.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use uuid::Uuid;
 
 use super::error::store_error;
 use super::order_lists::{
     orders_after, orders_by_reference, orders_of_all, orders_of_key, orders_of_sale, orders_of_user,
 };
 use super::order_repo::OrderRecord;
+use super::paging::{page, position};
 use super::sale_repo::{self, SaleRecord};
 use super::session::Session;
+use super::stats_repo::{self, Sample};
 use super::store::Gate;
 use super::user_repo::{self, UserRecord};
 use super::verify_repo::Auditor;
@@ -45,18 +45,20 @@ impl PgReads {
         PgReads { pool, gate, auditor: Auditor::new(options) }
     }
 
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn sample(&self) -> Result<Sample, StoreError> {
+        let mut session = self.session().await?;
+        let sample = stats_repo::sample(session.connection()).await?;
+        session.done();
+        Ok(sample)
+    }
+
     async fn session(&self) -> Result<Session, StoreError> {
         Session::open(&self.pool, &self.gate).await
     }
-}
-
-/// Cuts the one row that was read beyond the page and says where the next page begins.
-fn page<T, At>(mut items: Vec<T>, limit: u32, at: impl Fn(&T) -> At) -> Page<T, At> {
-    let length = limit as usize;
-    let more = items.len() > length;
-    items.truncate(length);
-    let next = items.last().filter(|_| more).map(at);
-    Page { items, next }
 }
 
 fn all<R, T>(records: Vec<R>) -> Result<Vec<T>, StoreError>
@@ -282,10 +284,4 @@ impl Reads for PgReads {
     async fn audit(&self) -> Result<Audit, StoreError> {
         self.auditor.audit().await
     }
-}
-
-/// Where a list by time of making begins; before anything when no position is given.
-fn position(from: Option<Since>) -> (DateTime<Utc>, Uuid) {
-    let newest = || (DateTime::from_timestamp(32_503_680_000, 0).unwrap_or_default(), Uuid::max());
-    from.map_or_else(newest, |since| (since.created_at, since.id))
 }

@@ -1,6 +1,6 @@
 //! What PostgreSQL says of itself: a handful of figures, cheap enough for every few seconds.
 
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, Row};
 
 use super::error::store_error;
 use crate::ports::store::StoreError;
@@ -53,16 +53,12 @@ const TABLES: &str = "
     WHERE schemaname = current_schema() AND relname = ANY ($1)";
 
 /// Takes a sample.
-///
-/// # Errors
-/// [`StoreError`] when the database does not answer.
-pub async fn sample(pool: &PgPool) -> Result<Sample, StoreError> {
-    let mut connection = pool.acquire().await.map_err(store_error)?;
+pub(super) async fn sample(connection: &mut PgConnection) -> Result<Sample, StoreError> {
     let sessions = sqlx::query(SESSIONS).fetch_one(&mut *connection).await.map_err(store_error)?;
     let database = sqlx::query(DATABASE).fetch_one(&mut *connection).await.map_err(store_error)?;
     let tables = sqlx::query_as(TABLES)
         .bind(&BUSY_TABLES[..])
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await
         .map_err(store_error)?;
     let count = |at: usize| sessions.try_get::<i64, _>(at).map_err(store_error);

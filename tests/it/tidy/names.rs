@@ -126,3 +126,15 @@ fn no_file_speaks_of_one_machine() {
     }
     none(findings, "a path of one machine");
 }
+
+/// One row for each metric, and no row for a metric that is not there. The process's own figures
+/// come from a library.
+#[test]
+fn every_metric_is_explained_to_the_operator() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/OBSERVABILITY.md")).expect("the document");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let explained: BTreeSet<&str> = rows.filter(|name| !name.starts_with("process_")).collect();
+    let known: BTreeSet<&str> = ALL.iter().map(|signal| signal.name).collect();
+    assert_eq!(explained, known);
+}
