@@ -12,7 +12,10 @@ import { Counter, Trend } from 'k6/metrics';
 
 // ---------------------------------------------------------------------------------- settings
 
-export const BASE_URL = (__ENV.FLASHDEAL_URL || 'http://127.0.0.1:3000').replace(/\/+$/, '');
+export const BASE_URL = (__ENV.FLASHDEAL_URL || __ENV.BASE_URL || 'http://127.0.0.1:3000').replace(
+  /\/+$/,
+  '',
+);
 export const OPS_URL = (__ENV.FLASHDEAL_OPS_URL || BASE_URL).replace(/\/+$/, '');
 const SERVICE_TOKEN = __ENV.FLASHDEAL_TOKEN || '';
 const ADMIN_TOKEN = __ENV.FLASHDEAL_ADMIN_TOKEN || '';
@@ -41,28 +44,40 @@ export function countFromEnv(name, fallback) {
   return Number(text);
 }
 
+const SECONDS_IN = { s: 1, m: 60, h: 3600 };
+
+/** A length of time from the environment (30s, 5m, 2h), or the default; in seconds. */
+export function secondsFromEnv(name, fallback) {
+  const text = __ENV[name] || fallback;
+  if (!/^[1-9][0-9]{0,5}[smh]$/.test(text))
+    throw new Error(`${name}="${text}": a whole number with a unit is accepted: 30s, 5m, 2h`);
+  return Number(text.slice(0, -1)) * SECONDS_IN[text.slice(-1)];
+}
+
 // ----------------------------------------------------------------------------------- metrics
 
 export const ordersCreated = new Counter('orders_created');
 export const ordersSoldOut = new Counter('orders_out_of_stock');
 export const ordersRefused = new Counter('orders_refused');
 export const ordersReplayed = new Counter('orders_replayed');
+/** 201s less the orders found at the end: 0. Above: a 201 without an order; below: an order that nobody was told of. */
+const ordersUnaccounted = new Counter('orders_unaccounted');
 export const answersUnexpected = new Counter('answers_unexpected');
 const answersRetried = new Counter('answers_retried');
 const booksBalanced = new Counter('books_balanced');
 const orderDuration = new Trend('order_duration', true);
 
 /** Options that every script has; `thresholds` decide the exit code (99 when one fails). */
-export function optionsWith({ scenarios, thresholds }) {
+export function optionsWith({ scenarios, thresholds, batch = 64 }) {
   return {
     scenarios,
     setupTimeout: '10m',
-    teardownTimeout: '2m',
-    batch: 64, // requests of one http.batch() under way at once: setup makes 10,000 users with it
-    batchPerHost: 64,
+    teardownTimeout: '30m', // a long soak's orders are read page by page
+    batch, // requests of one http.batch() under way at once: setup makes 10,000 users with it
+    batchPerHost: batch,
     noCookiesReset: true,
     discardResponseBodies: false,
-    summaryTrendStats: ['min', 'med', 'p(95)', 'p(99)', 'max'],
+    summaryTrendStats: ['avg', 'min', 'med', 'p(95)', 'p(99)', 'max'],
     thresholds: Object.assign(
       { checks: ['rate==1'], http_req_failed: ['rate==0'], answers_unexpected: ['count==0'] },
       CAN_AUDIT ? { books_balanced: ['count==1'] } : {},
@@ -70,6 +85,29 @@ export function optionsWith({ scenarios, thresholds }) {
     ),
   };
 }
+
+/**
+ * A scenario of the open model: `rate` iterations a second begin, whether or not earlier ones have ended.
+ * k6 drops an iteration when every VU is busy, so there are enough for answers that take `patience` seconds;
+ * the threshold `NONE_DROPPED` says that the load was really there.
+ */
+export function arrivals({ exec, rate, seconds, start = 0, patience = 3 }) {
+  return {
+    executor: 'constant-arrival-rate',
+    exec,
+    rate,
+    timeUnit: '1s',
+    duration: `${seconds}s`,
+    startTime: `${start}s`,
+    preAllocatedVUs: vusFor(rate, patience),
+    gracefulStop: '60s', // an order that is cut off would be an order of unknown outcome
+  };
+}
+
+export const vusFor = (rate, patience) =>
+  countFromEnv('VUS', Math.min(Math.max(10, rate * patience), 2000));
+
+export const NONE_DROPPED = { dropped_iterations: ['count==0'] };
 
 // ---------------------------------------------------------------------------------- requests
 
@@ -180,6 +218,16 @@ function pause(response, attempt) {
   return wait * (1 + Math.random() / 2);
 }
 
+/** Counts an answer that made an order: the first 201 of its key. The lists must have it in the end (`closeBooks`). */
+export function made(tags) {
+  ordersCreated.add(1, tags);
+  ordersUnaccounted.add(1, tags);
+}
+
+/** The refusal is this one, and says that nothing was charged. */
+export const isRefusal = (response, code) =>
+  response.status === 400 && json(response).code === code && json(response).charged === 'no';
+
 /** Counts an answer that no rule of the script allows, and says what it was (the first few). */
 export function unexpected(what, response) {
   answersUnexpected.add(1);
@@ -191,15 +239,14 @@ export function unexpected(what, response) {
 
 // ------------------------------------------------------------------------------------ set-up
 
-/** A sale that ends by itself within the hour, so that no script leaves a live sale behind. */
-export function makeSale({ name, unit_price, stock }) {
-  const ends_at = new Date(Date.now() + 3600 * 1000).toISOString();
-  return mustBe(
-    201,
-    post('/api/sales', { name, unit_price, stock, ends_at }, { as: 'admin', key: uuid() }),
-    'making the sale',
-  );
+/** A sale that ends by itself an hour after its run, so that no script leaves a live sale behind. */
+export function makeSale({ name, unit_price, stock, per_user_limit, starts_at, seconds = 0 }) {
+  const ends_at = starts_at ? undefined : inSeconds(seconds + 3600);
+  const sale = { name, unit_price, stock, per_user_limit, starts_at, ends_at };
+  return mustBe(201, post('/api/sales', sale, { as: 'admin', key: uuid() }), 'making the sale');
 }
+
+export const inSeconds = (seconds) => new Date(Date.now() + seconds * 1000).toISOString();
 
 /** `count` users with `balance` each, many at once; each POST has a key, so that one that is shed is sent again. */
 export function makeUsers(count, balance) {
@@ -235,7 +282,8 @@ function userRow(balance) {
  * The sale and the buyers of a scenario. Given ones (FLASHDEAL_USERS_FILE, FLASHDEAL_SALE_ID) are taken as they
  * are, so that a `service` token alone suffices; what is missing is made, which an admin may do.
  */
-export function prepare({ buyers, stock, unit_price, balance, name }) {
+export function prepare(wanted) {
+  const { buyers, balance } = wanted;
   const saleId = __ENV.FLASHDEAL_SALE_ID || (SEEDED && SEEDED.sale_id);
   if ((!saleId || !SEEDED) && !CAN_ADMIN) {
     throw new Error(
@@ -247,7 +295,7 @@ export function prepare({ buyers, stock, unit_price, balance, name }) {
       `FLASHDEAL_USERS_FILE has ${SEEDED.user_ids.length} users, ${buyers} are needed.`,
     );
   }
-  const sale = saleId ? readSale(saleId) : makeSale({ name, unit_price, stock });
+  const sale = saleId ? readSale(saleId) : makeSale(wanted);
   return { sale, users: SEEDED ? null : makeUsers(buyers, balance) };
 }
 
@@ -277,15 +325,7 @@ export function auditBooks() {
     );
     return;
   }
-  let response;
-  for (let attempt = 1; attempt <= 10; attempt++) {
-    response = http.get(
-      `${OPS_URL}/api/audit`,
-      params({ as: 'admin', expect: [200, 429, 503], name: 'GET /api/audit' }),
-    );
-    if (response.status !== 429 && response.status !== 503) break;
-    sleep(pause(response, attempt));
-  }
+  const response = askForBooks();
   const report = json(response);
   check(response, {
     'audit answers 200': (r) => r.status === 200,
@@ -295,9 +335,65 @@ export function auditBooks() {
   else console.error(`audit: ${response.status} ${String(response.body).slice(0, 2000)}`);
 }
 
-/** What was sold since `before` (a Sale) is exactly `expected`; needs no admin. */
+/** The audit's answer; it is asked again while the service has no room for it. */
+export function askForBooks() {
+  let response;
+  for (let attempt = 1; attempt <= 10; attempt++) {
+    response = http.get(
+      `${OPS_URL}/api/audit`,
+      params({ as: 'admin', expect: [200, 429, 503], name: 'GET /api/audit' }),
+    );
+    if (response.status !== 429 && response.status !== 503) break;
+    sleep(pause(response, attempt));
+  }
+  return response;
+}
+
+/** What was sold since `before` (a Sale) is exactly `expected`; needs no admin. A read may be 250 ms old. */
 export function checkSold(before, expected) {
-  const sold = before.stock - readSale(before.id).stock;
+  let sold = before.stock - readSale(before.id).stock;
+  for (let again = 0; again < 10 && sold !== expected; again++) {
+    sleep(0.1);
+    sold = before.stock - readSale(before.id).stock;
+  }
   check(sold, { 'the stock fell by exactly what was sold': (units) => units === expected });
   if (sold !== expected) console.error(`the stock fell by ${sold}, ${expected} were expected`);
 }
+
+/** Where the books of a sale stand before the first order of this run. */
+export const openBooks = (sale) => ({ sale, listed: listOrders({ sale_id: sale.id }) });
+
+/**
+ * Every order that is listed was answered 201 and the other way round (threshold `ALL_ACCOUNTED`, here the second
+ * half of the count), and the stock fell by exactly the units of the orders found. Returns what was found.
+ */
+export function closeBooks(opened, tags) {
+  const listed = listOrders({ sale_id: opened.sale.id });
+  const orders = listed.orders - opened.listed.orders;
+  ordersUnaccounted.add(-orders, tags);
+  checkSold(opened.sale, listed.units - opened.listed.units);
+  return orders;
+}
+
+export const ALL_ACCOUNTED = { orders_unaccounted: ['count==0'], orders_created: ['count>0'] };
+
+/** All orders with this filter, page by page: how many, how many units, how many cents. */
+export function listOrders(filter) {
+  const query = Object.keys(filter).map((name) => `${name}=${encodeURIComponent(filter[name])}`);
+  const sum = { orders: 0, units: 0, cents: 0 };
+  let cursor = '';
+  do {
+    const path = `/api/orders?limit=200&${query.join('&')}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`;
+    const page = mustBe(200, get(path), 'listing the orders');
+    page.items.forEach((order) => {
+      sum.orders += 1;
+      sum.units += order.quantity;
+      sum.cents += cents(order.total);
+    });
+    cursor = page.next_cursor || '';
+  } while (cursor);
+  return sum;
+}
+
+/** Money is a string; scripts reckon in whole cents. */
+export const cents = (money) => Math.round(Number(money) * 100);
