@@ -8,6 +8,7 @@ import http from 'k6/http';
 import { check } from 'k6';
 import exec from 'k6/execution';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
 import { summaryOf } from './summary.js';
 
 const BUYERS = flashdeal.countFromEnv('BUYERS', 100);
@@ -23,7 +24,7 @@ export const options = flashdeal.optionsWith({
   scenarios: {
     clicks: { executor: 'shared-iterations', vus: VUS, iterations: BUYERS, maxDuration: '10m' },
   },
-  thresholds: Object.assign({}, flashdeal.ALL_ACCOUNTED, {
+  thresholds: Object.assign({}, books.ALL_ACCOUNTED, {
     iterations: [`count==${BUYERS}`],
     orders_created: [`count==${BUYERS * LIMIT}`],
     orders_refused: [`count==${REFUSED}`],
@@ -45,7 +46,7 @@ export function setup() {
     throw new Error(
       `The sale has the limit ${sale.per_user_limit} and ${sale.stock} items: seed one with --limit ${LIMIT} and --stock ${BUYERS * CLICKS} or more.`,
     );
-  return Object.assign(data, { opened: flashdeal.openBooks(sale) });
+  return Object.assign(data, { opened: books.begin(sale) });
 }
 
 export default function (data) {
@@ -59,11 +60,11 @@ export default function (data) {
   const answers = index % 2 === 0 ? allAtOnce(rows) : rows.map(clickAndSettle);
   const won = rows.map((row, i) => ({ row, answer: answers[i] })).filter(isOrder);
   const lost = answers.filter((answer) => !isOrder({ answer }));
-  won.forEach(() => flashdeal.made());
+  won.forEach(() => books.made());
   lost.forEach((answer) => judgeRefusal(answer, LIMIT));
 
   const debited = flashdeal.cents(before) - flashdeal.cents(walletOf(buyer));
-  const listed = flashdeal.listOrders({ user_id: buyer, sale_id: data.sale.id });
+  const listed = books.listOrders({ user_id: buyer, sale_id: data.sale.id });
   check(null, {
     'a buyer has as many orders as the limit, whatever was clicked': () => won.length === LIMIT,
     'the list has them and no other': () => listed.orders === LIMIT && listed.units === LIMIT,
@@ -107,8 +108,8 @@ const walletOf = (buyer) =>
   ).balance;
 
 export function teardown(data) {
-  flashdeal.closeBooks(data.opened);
-  flashdeal.auditBooks();
+  books.close(data.opened);
+  books.audit();
 }
 
 export const handleSummary = summaryOf(

@@ -1,5 +1,6 @@
 // What the k6 scripts share: where the service is, who calls, how one order is asked for until its
-// answer is definite, how users and sales are made, and how the end is judged.
+// answer is definite, and how users and sales are made. `books.js` is how the end is judged, `load.js`
+// the open model, `summary.js` the screen.
 //
 // What must stay true: a script passes only when its counters have *exactly* the expected values
 // and the books were seen balanced (a positive count, so that "nothing happened" never passes).
@@ -60,11 +61,8 @@ export const ordersCreated = new Counter('orders_created');
 export const ordersSoldOut = new Counter('orders_out_of_stock');
 export const ordersRefused = new Counter('orders_refused');
 export const ordersReplayed = new Counter('orders_replayed');
-/** 201s less the orders found at the end: 0. Above: a 201 without an order; below: an order that nobody was told of. */
-const ordersUnaccounted = new Counter('orders_unaccounted');
 export const answersUnexpected = new Counter('answers_unexpected');
 const answersRetried = new Counter('answers_retried');
-const booksBalanced = new Counter('books_balanced');
 const orderDuration = new Trend('order_duration', true);
 
 /** Options that every script has; `thresholds` decide the exit code (99 when one fails). */
@@ -85,29 +83,6 @@ export function optionsWith({ scenarios, thresholds, batch = 64 }) {
     ),
   };
 }
-
-/**
- * A scenario of the open model: `rate` iterations a second begin, whether or not earlier ones have ended.
- * k6 drops an iteration when every VU is busy, so there are enough for answers that take `patience` seconds;
- * the threshold `NONE_DROPPED` says that the load was really there.
- */
-export function arrivals({ exec, rate, seconds, start = 0, patience = 3 }) {
-  return {
-    executor: 'constant-arrival-rate',
-    exec,
-    rate,
-    timeUnit: '1s',
-    duration: `${seconds}s`,
-    startTime: `${start}s`,
-    preAllocatedVUs: vusFor(rate, patience),
-    gracefulStop: '60s', // an order that is cut off would be an order of unknown outcome
-  };
-}
-
-export const vusFor = (rate, patience) =>
-  countFromEnv('VUS', Math.min(Math.max(10, rate * patience), 2000));
-
-export const NONE_DROPPED = { dropped_iterations: ['count==0'] };
 
 // ---------------------------------------------------------------------------------- requests
 
@@ -212,17 +187,14 @@ export function settle(row, response) {
 }
 
 /** Seconds: what Retry-After says, else doubling from 50 ms up to 2 s; with up to half of it again as jitter. */
-function pause(response, attempt) {
+export function pause(response, attempt) {
   const asked = Number(header(response, 'Retry-After'));
   const wait = asked > 0 ? Math.min(asked, 10) : Math.min(0.05 * 2 ** (attempt - 1), 2);
   return wait * (1 + Math.random() / 2);
 }
 
-/** Counts an answer that made an order: the first 201 of its key. The lists must have it in the end (`closeBooks`). */
-export function made(tags) {
-  ordersCreated.add(1, tags);
-  ordersUnaccounted.add(1, tags);
-}
+/** Money is a string; scripts reckon in whole cents. */
+export const cents = (money) => Math.round(Number(money) * 100);
 
 /** The refusal is this one, and says that nothing was charged. */
 export const isRefusal = (response, code) =>
@@ -314,86 +286,3 @@ export function mustBe(status, response, doing) {
   }
   return json(response);
 }
-
-// ----------------------------------------------------------------------------------- the end
-
-/** Asks the service to check its books. The count, not an exception, fails the run: thresholds see teardown's samples. */
-export function auditBooks() {
-  if (!CAN_AUDIT) {
-    console.warn(
-      "The books were not asked for: that is an admin's. Give FLASHDEAL_ADMIN_TOKEN or run `flashdeal verify`.",
-    );
-    return;
-  }
-  const response = askForBooks();
-  const report = json(response);
-  check(response, {
-    'audit answers 200': (r) => r.status === 200,
-    'the books balance': () => report.balanced === true,
-  });
-  if (response.status === 200 && report.balanced === true) booksBalanced.add(1);
-  else console.error(`audit: ${response.status} ${String(response.body).slice(0, 2000)}`);
-}
-
-/** The audit's answer; it is asked again while the service has no room for it. */
-export function askForBooks() {
-  let response;
-  for (let attempt = 1; attempt <= 10; attempt++) {
-    response = http.get(
-      `${OPS_URL}/api/audit`,
-      params({ as: 'admin', expect: [200, 429, 503], name: 'GET /api/audit' }),
-    );
-    if (response.status !== 429 && response.status !== 503) break;
-    sleep(pause(response, attempt));
-  }
-  return response;
-}
-
-/** What was sold since `before` (a Sale) is exactly `expected`; needs no admin. A read may be 250 ms old. */
-export function checkSold(before, expected) {
-  let sold = before.stock - readSale(before.id).stock;
-  for (let again = 0; again < 10 && sold !== expected; again++) {
-    sleep(0.1);
-    sold = before.stock - readSale(before.id).stock;
-  }
-  check(sold, { 'the stock fell by exactly what was sold': (units) => units === expected });
-  if (sold !== expected) console.error(`the stock fell by ${sold}, ${expected} were expected`);
-}
-
-/** Where the books of a sale stand before the first order of this run. */
-export const openBooks = (sale) => ({ sale, listed: listOrders({ sale_id: sale.id }) });
-
-/**
- * Every order that is listed was answered 201 and the other way round (threshold `ALL_ACCOUNTED`, here the second
- * half of the count), and the stock fell by exactly the units of the orders found. Returns what was found.
- */
-export function closeBooks(opened, tags) {
-  const listed = listOrders({ sale_id: opened.sale.id });
-  const orders = listed.orders - opened.listed.orders;
-  ordersUnaccounted.add(-orders, tags);
-  checkSold(opened.sale, listed.units - opened.listed.units);
-  return orders;
-}
-
-export const ALL_ACCOUNTED = { orders_unaccounted: ['count==0'], orders_created: ['count>0'] };
-
-/** All orders with this filter, page by page: how many, how many units, how many cents. */
-export function listOrders(filter) {
-  const query = Object.keys(filter).map((name) => `${name}=${encodeURIComponent(filter[name])}`);
-  const sum = { orders: 0, units: 0, cents: 0 };
-  let cursor = '';
-  do {
-    const path = `/api/orders?limit=200&${query.join('&')}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`;
-    const page = mustBe(200, get(path), 'listing the orders');
-    page.items.forEach((order) => {
-      sum.orders += 1;
-      sum.units += order.quantity;
-      sum.cents += cents(order.total);
-    });
-    cursor = page.next_cursor || '';
-  } while (cursor);
-  return sum;
-}
-
-/** Money is a string; scripts reckon in whole cents. */
-export const cents = (money) => Math.round(Number(money) * 100);

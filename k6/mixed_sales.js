@@ -8,6 +8,8 @@ import { check } from 'k6';
 import exec from 'k6/execution';
 import { Trend } from 'k6/metrics';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
+import * as load from './load.js';
 import { latency, summaryOf } from './summary.js';
 
 const RATE = flashdeal.countFromEnv('RATE', 40);
@@ -28,11 +30,11 @@ const otherDuration = new Trend('order_other_duration', true);
 const every = Array.from({ length: SALES }, (_, kind) => kind);
 
 export const options = flashdeal.optionsWith({
-  scenarios: { orders: flashdeal.arrivals({ exec: 'shop', rate: RATE, seconds: SECONDS }) },
+  scenarios: { orders: load.arrivals({ exec: 'shop', rate: RATE, seconds: SECONDS }) },
   thresholds: Object.assign(
     {},
-    flashdeal.NONE_DROPPED,
-    flashdeal.ALL_ACCOUNTED,
+    load.NONE_DROPPED,
+    books.ALL_ACCOUNTED,
     { orders_refused: ['count>0'], order_other_duration: [`p(99)<${P99_MS}`] },
     ...every.map((kind) => ({
       [`orders_unaccounted{sale:${kind}}`]: ['count==0'],
@@ -60,7 +62,7 @@ export function setup() {
     }),
   );
   const users = flashdeal.makeUsers(BUYERS, `${SALES * 3 * RATE * SECONDS}.00`);
-  return { sales, users, opened: sales.map(flashdeal.openBooks) };
+  return { sales, users, opened: sales.map(books.begin) };
 }
 
 export function shop(data) {
@@ -73,7 +75,7 @@ export function shop(data) {
   const answer = flashdeal.settle(row, flashdeal.sendOrder(row));
   if (answer) (kind === HOT ? hotDuration : otherDuration).add(answer.timings.duration);
   if (answer && answer.status === 201) {
-    flashdeal.made({ sale: String(kind) });
+    books.made({ sale: String(kind) });
     judgeOrder(flashdeal.json(answer), { buyer, sale, quantity });
   } else if (answer && isExpected(kind, answer)) {
     flashdeal.ordersRefused.add(1, { sale: String(kind) });
@@ -102,9 +104,9 @@ const isExpected = (kind, answer) =>
   kind in REFUSAL_OF && flashdeal.isRefusal(answer, REFUSAL_OF[kind]);
 
 export function teardown(data) {
-  data.opened.forEach((opened, kind) => flashdeal.closeBooks(opened, { sale: String(kind) }));
+  data.opened.forEach((opened, kind) => books.close(opened, { sale: String(kind) }));
   data.users.forEach(checkWallet);
-  flashdeal.auditBooks();
+  books.audit();
 }
 
 /** The wallet's entries are the opening balance and one debit for each order; their sum is what is left. */
@@ -114,7 +116,7 @@ function checkWallet(user) {
     flashdeal.get(path, { name: 'GET /api/users/{user_id}/wallet' }),
   ).balance;
   const opening = SALES * 3 * RATE * SECONDS * 100;
-  const spent = flashdeal.listOrders({ user_id: user }).cents;
+  const spent = books.listOrders({ user_id: user }).cents;
   check(balance, {
     "a wallet lost exactly what its owner's orders cost": () =>
       flashdeal.cents(balance) === opening - spent,

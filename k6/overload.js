@@ -10,6 +10,8 @@ import http from 'k6/http';
 import { check } from 'k6';
 import { Counter, Rate, Trend } from 'k6/metrics';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
+import * as load from './load.js';
 import { latency, summaryOf } from './summary.js';
 
 const RATE = flashdeal.countFromEnv('RATE', 400);
@@ -38,7 +40,7 @@ const recoveredServed = new Rate('recovered_served');
 export const options = flashdeal.optionsWith({
   batch: Math.max(64, BURST),
   scenarios: {
-    calm: flashdeal.arrivals({ exec: 'calm', rate: CALM_RATE, seconds: CALM }),
+    calm: load.arrivals({ exec: 'calm', rate: CALM_RATE, seconds: CALM }),
     overload: {
       executor: 'ramping-arrival-rate',
       exec: 'wave',
@@ -49,17 +51,17 @@ export const options = flashdeal.optionsWith({
         { target: WAVES, duration: `${RAMP}s` },
         { target: WAVES, duration: `${HOLD}s` },
       ],
-      preAllocatedVUs: flashdeal.vusFor(WAVES, 10),
+      preAllocatedVUs: load.vusFor(WAVES, 10),
       gracefulStop: '60s',
     },
-    recovered: flashdeal.arrivals({
+    recovered: load.arrivals({
       exec: 'recovered',
       rate: CALM_RATE,
       seconds: CALM,
       start: RECOVERED_AT,
     }),
   },
-  thresholds: Object.assign({}, flashdeal.NONE_DROPPED, flashdeal.ALL_ACCOUNTED, {
+  thresholds: Object.assign({}, load.NONE_DROPPED, books.ALL_ACCOUNTED, {
     orders_shed: ['count>0'],
     order_admitted_duration: [`p(99)<${P99_MS}`],
     calm_served: ['rate==1'],
@@ -77,7 +79,7 @@ export function setup() {
     seconds: RECOVERED_AT + CALM,
     name: 'k6 overload',
   });
-  return Object.assign(data, { opened: flashdeal.openBooks(data.sale) });
+  return Object.assign(data, { opened: books.begin(data.sale) });
 }
 
 const newOrder = (data) =>
@@ -98,7 +100,7 @@ function quiet(data, served, duration) {
   served.add(first.status === 201);
   duration.add(first.timings.duration);
   const answer = flashdeal.settle(row, first);
-  if (answer && answer.status === 201) flashdeal.made();
+  if (answer && answer.status === 201) books.made();
   else flashdeal.unexpected('order out of the overload', answer);
 }
 
@@ -113,7 +115,7 @@ function judge(row, answer) {
   const problem = flashdeal.json(answer);
   if (answer.status === 201) {
     admittedDuration.add(answer.timings.duration);
-    flashdeal.made();
+    books.made();
   } else if (TURNED_AWAY.includes(problem.code)) {
     ordersShed.add(1);
     shedDuration.add(answer.timings.duration);
@@ -142,13 +144,13 @@ function judgeShed(answer, problem) {
 /** Undecided, or decided against by a lock: only asking again tells whether there is an order. */
 function settleLater(row, answer) {
   const settled = flashdeal.settle(row, answer);
-  if (settled && settled.status === 201) flashdeal.made();
+  if (settled && settled.status === 201) books.made();
   else flashdeal.unexpected('order that was undecided in the overload', settled);
 }
 
 export function teardown(data) {
-  flashdeal.closeBooks(data.opened);
-  flashdeal.auditBooks();
+  books.close(data.opened);
+  books.audit();
 }
 
 export const handleSummary = summaryOf(

@@ -6,6 +6,7 @@
 import http from 'k6/http';
 import { check, sleep } from 'k6';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
 import { summaryOf } from './summary.js';
 
 const { cents, get, post, json, uuid, CAN_ADMIN, MODE } = flashdeal;
@@ -473,7 +474,7 @@ function refuseStrangers(sale) {
 }
 
 export function teardown() {
-  flashdeal.auditBooks();
+  books.audit();
 }
 
 export const handleSummary = summaryOf('smoke');

@@ -8,6 +8,8 @@ import { check, sleep } from 'k6';
 import exec from 'k6/execution';
 import { Gauge } from 'k6/metrics';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
+import * as load from './load.js';
 import { summaryOf } from './summary.js';
 
 const RATE = flashdeal.countFromEnv('RATE', 20);
@@ -15,9 +17,6 @@ const SECONDS = flashdeal.secondsFromEnv('DURATION', '2m');
 const BUYERS = flashdeal.countFromEnv('BUYERS', 500);
 const DRIFT_PERCENT = flashdeal.countFromEnv('DRIFT_PERCENT', 150);
 const P99_MS = flashdeal.countFromEnv('P99_MS', 2000);
-/** Medians below this are taken as this: from 3 ms to 6 ms is a neighbour on the machine, not a drift. */
-const FLOOR_MS = flashdeal.countFromEnv('FLOOR_MS', 30);
-const WATCH_PAUSE_SECONDS = 0.2;
 const REPLAY_AFTER_SECONDS = 2;
 if (SECONDS < 9) throw new Error(`DURATION is ${SECONDS} s: a third of it must be 3 s or more`);
 
@@ -26,16 +25,10 @@ const medianOf = [1, 2, 3].map((third) => new Gauge(`watch_median_ms_${third}`))
 
 export const options = flashdeal.optionsWith({
   scenarios: {
-    orders: flashdeal.arrivals({ exec: 'orders', rate: RATE, seconds: SECONDS, patience: 4 }),
-    watch: {
-      executor: 'per-vu-iterations',
-      exec: 'watch',
-      vus: 1,
-      iterations: 1,
-      maxDuration: `${SECONDS + 120}s`,
-    },
+    orders: load.arrivals({ exec: 'orders', rate: RATE, seconds: SECONDS, patience: 4 }),
+    watch: load.watcher({ exec: 'watch', seconds: SECONDS }),
   },
-  thresholds: Object.assign({}, flashdeal.NONE_DROPPED, flashdeal.ALL_ACCOUNTED, {
+  thresholds: Object.assign({}, load.NONE_DROPPED, books.ALL_ACCOUNTED, {
     orders_replayed: ['count>0'],
     order_duration: [`p(99)<${P99_MS}`],
     latency_drift_percent: ['value>0', `value<${DRIFT_PERCENT}`],
@@ -51,7 +44,7 @@ export function setup() {
     seconds: SECONDS,
     name: 'k6 soak',
   });
-  return Object.assign(data, { opened: flashdeal.openBooks(data.sale) });
+  return Object.assign(data, { opened: books.begin(data.sale) });
 }
 
 const newOrder = (data) =>
@@ -68,7 +61,7 @@ export function orders(data) {
     flashdeal.unexpected('order', answer);
     return;
   }
-  flashdeal.made();
+  books.made();
   if (exec.scenario.iterationInTest % 10 === 0) replay(row, answer);
 }
 
@@ -84,39 +77,23 @@ export function watch(data) {
   const began = Date.now();
   const medians = medianOf.map((gauge, third) => {
     const until = began + ((third + 1) * SECONDS * 1000) / 3;
-    const median = medianUntil(until, data);
+    const median = load.medianUntil(until, () => newOrder(data));
     gauge.add(median);
     checkBooks();
-    return Math.max(median, FLOOR_MS);
+    return median;
   });
-  latencyDrift.add((100 * medians[2]) / medians[0]);
-}
-
-/** Orders, one after the other, until this time; the median of their first attempts in milliseconds. */
-function medianUntil(until, data) {
-  const durations = [];
-  do {
-    const row = newOrder(data);
-    const first = flashdeal.sendOrder(row);
-    durations.push(first.timings.duration);
-    const answer = flashdeal.settle(row, first);
-    if (answer && answer.status === 201) flashdeal.made();
-    else flashdeal.unexpected("the watcher's order", answer);
-    sleep(WATCH_PAUSE_SECONDS);
-  } while (Date.now() < until);
-  durations.sort((a, b) => a - b);
-  return durations[Math.floor(durations.length / 2)];
+  latencyDrift.add(load.slowedPercent(medians[0], medians[2]));
 }
 
 function checkBooks() {
   if (!flashdeal.CAN_AUDIT) return;
-  const report = flashdeal.json(flashdeal.askForBooks());
+  const report = flashdeal.json(books.askForAudit());
   check(report, { 'the books balance under load': () => report.balanced === true });
 }
 
 export function teardown(data) {
-  flashdeal.closeBooks(data.opened);
-  flashdeal.auditBooks();
+  books.close(data.opened);
+  books.audit();
 }
 
 export const handleSummary = summaryOf(`soak, ${RATE} orders/s for ${SECONDS} s`, (metrics) => {

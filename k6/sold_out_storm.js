@@ -8,6 +8,8 @@ import { check } from 'k6';
 import exec from 'k6/execution';
 import { Trend } from 'k6/metrics';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
+import * as load from './load.js';
 import { latency, summaryOf } from './summary.js';
 
 const RATE = flashdeal.countFromEnv('RATE', 60);
@@ -24,10 +26,10 @@ const soldOutDuration = new Trend('sold_out_duration', true);
 
 export const options = flashdeal.optionsWith({
   scenarios: {
-    storm: flashdeal.arrivals({ exec: 'storm', rate: RATE, seconds: SECONDS }),
-    winners: flashdeal.arrivals({ exec: 'winners', rate: RETRY_RATE, seconds: SECONDS }),
+    storm: load.arrivals({ exec: 'storm', rate: RATE, seconds: SECONDS }),
+    winners: load.arrivals({ exec: 'winners', rate: RETRY_RATE, seconds: SECONDS }),
   },
-  thresholds: Object.assign({}, flashdeal.NONE_DROPPED, flashdeal.ALL_ACCOUNTED, {
+  thresholds: Object.assign({}, load.NONE_DROPPED, books.ALL_ACCOUNTED, {
     orders_created: [`count==${ITEMS}`],
     orders_out_of_stock: [`count>=${Math.floor((RATE * SECONDS) / 2)}`],
     orders_replayed: ['count>0'],
@@ -48,7 +50,7 @@ export function setup() {
     throw new Error(
       `The sale has ${data.sale.stock} items left, ITEMS is ${ITEMS}: seed a fresh sale or set ITEMS.`,
     );
-  data.opened = flashdeal.openBooks(data.sale);
+  data.opened = books.begin(data.sale);
   data.won = Array.from({ length: WINNERS }, (_, nth) => win(data, nth));
   return data;
 }
@@ -59,7 +61,7 @@ function win(data, nth) {
   const row = flashdeal.orderRow(buyer, data.sale.id, key);
   const answer = flashdeal.settle(row, flashdeal.sendOrder(row));
   flashdeal.mustBe(201, answer || { status: 0, error: 'no definite answer' }, 'the first orders');
-  flashdeal.made();
+  books.made();
   return { buyer, key, body: answer.body };
 }
 
@@ -68,7 +70,7 @@ export function storm(data) {
   const row = flashdeal.orderRow(buyer, data.sale.id, flashdeal.uuid());
   const answer = flashdeal.settle(row, flashdeal.sendOrder(row));
   if (answer && answer.status === 201) {
-    flashdeal.made();
+    books.made();
     check(flashdeal.json(answer), {
       "the order is the buyer's own": (order) =>
         order.user_id === buyer && order.sale_id === data.sale.id,
@@ -98,14 +100,14 @@ export function winners(data) {
 }
 
 export function teardown(data) {
-  const sold = flashdeal.closeBooks(data.opened);
+  const sold = books.close(data.opened);
   const sale = flashdeal.readSale(data.sale.id);
   check(sale, {
     'as many orders are found as there were items': () => sold === ITEMS,
     'the sale is sold out and says since when': () =>
       sale.status === 'sold_out' && sale.stock === 0 && sale.sold_out_at !== undefined,
   });
-  flashdeal.auditBooks();
+  books.audit();
 }
 
 export const handleSummary = summaryOf(
