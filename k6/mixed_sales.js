@@ -1,7 +1,7 @@
 // Many sales at once, of every kind, and the same wallets in all of them: no sale's rules leak into another.
 //
 // Open model: orders arrive at RATE. Half of them want the hot sale, which sells out; the others go to sales with
-// other prices, one of them with a limit for each user, and one that has not begun. Each sale is accounted for by
+// other prices, one of them with a limit that few buyers run into, and one that has not begun. Each sale is accounted for by
 // itself, and each buyer's wallet must have lost exactly what that buyer's orders cost.
 
 import { check } from 'k6';
@@ -19,10 +19,15 @@ const BUYERS = flashdeal.countFromEnv('BUYERS', 40);
 const P99_MS = flashdeal.countFromEnv('P99_MS', 2000);
 const HOT_ITEMS = flashdeal.countFromEnv('ITEMS', Math.floor((RATE * SECONDS) / 4));
 const LIMIT = 3;
+const OTHER_ORDERS = Math.floor((RATE * SECONDS) / 2 / (SALES - 1)); // of each sale but the hot one
+const LIMITED_BUYERS = Math.min(BUYERS, Math.floor(OTHER_ORDERS / (2 * LIMIT))); // twice their limit
 const [HOT, LIMITED, UPCOMING] = [0, 1, 2]; // the kinds; from 3 on: ample stock, no limit
 if (SALES < 4) throw new Error(`SALES=${SALES}: at least 4, one of each kind`);
 if (HOT_ITEMS > (RATE * SECONDS) / 3)
   throw new Error(`ITEMS=${HOT_ITEMS} is above a third of RATE × DURATION: it would not sell out`);
+
+if (LIMITED_BUYERS < 1)
+  throw new Error(`RATE × DURATION is too little for SALES=${SALES}: nobody would reach the limit`);
 
 const hotDuration = new Trend('order_hot_duration', true);
 const otherDuration = new Trend('order_other_duration', true);
@@ -45,6 +50,7 @@ export const options = flashdeal.optionsWith({
 
 function soldOf(kind) {
   if (kind === HOT) return `count==${HOT_ITEMS}`;
+  if (kind === LIMITED) return `count==${LIMITED_BUYERS * LIMIT}`;
   return kind === UPCOMING ? 'count==0' : 'count>0';
 }
 
@@ -67,9 +73,10 @@ export function setup() {
 
 export function shop(data) {
   const nth = exec.scenario.iterationInTest;
-  const kind = nth % 2 === 0 ? HOT : ((nth - 1) / 2) % SALES || HOT + 1;
-  const quantity = kind === HOT ? 1 : 1 + (nth % LIMIT);
-  const buyer = data.users[Math.floor(Math.random() * BUYERS)];
+  const round = Math.floor(nth / 2);
+  const kind = nth % 2 === 0 ? HOT : 1 + (round % (SALES - 1));
+  const quantity = kind === HOT || kind === LIMITED ? 1 : 1 + (nth % 3);
+  const buyer = data.users[buyerOf(kind, round)];
   const sale = data.sales[kind];
   const row = flashdeal.orderRow(buyer, sale.id, flashdeal.uuid(), { quantity });
   const answer = flashdeal.settle(row, flashdeal.sendOrder(row));
@@ -83,6 +90,12 @@ export function shop(data) {
     flashdeal.unexpected(`order of sale ${kind}`, answer);
   }
 }
+
+/** Those who want the limited sale are few and come in turn, so that each of them reaches the limit. */
+const buyerOf = (kind, round) =>
+  kind === LIMITED
+    ? Math.floor(round / (SALES - 1)) % LIMITED_BUYERS
+    : Math.floor(Math.random() * BUYERS);
 
 function judgeOrder(order, { buyer, sale, quantity }) {
   check(order, {

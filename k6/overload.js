@@ -14,7 +14,7 @@ import * as books from './books.js';
 import * as load from './load.js';
 import { latency, summaryOf } from './summary.js';
 
-const RATE = flashdeal.countFromEnv('RATE', 400);
+const RATE = flashdeal.countFromEnv('RATE', 200);
 const BURST = flashdeal.countFromEnv('BURST', 50);
 const CALM_RATE = flashdeal.countFromEnv('CALM_RATE', 10);
 const CALM = flashdeal.secondsFromEnv('CALM', '3s');
