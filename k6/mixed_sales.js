@@ -60,7 +60,7 @@ export function setup() {
   const sales = every.map((kind) =>
     flashdeal.makeSale({
       name: `k6 mixed ${kind}`,
-      unit_price: `${kind}.${10 + kind}`,
+      unit_price: `${kind}.25`,
       stock: kind === HOT ? HOT_ITEMS : RATE * SECONDS * 3,
       per_user_limit: kind === LIMITED ? LIMIT : undefined,
       starts_at: kind === UPCOMING ? flashdeal.inSeconds(SECONDS + 3600) : undefined,
