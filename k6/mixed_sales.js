@@ -1,8 +1,8 @@
 // Many sales at once, of every kind, and the same wallets in all of them: no sale's rules leak into another.
 //
 // Open model: orders arrive at RATE. Half of them want the hot sale, which sells out; the others go to sales with
-// other prices, one of them with a limit that few buyers run into, and one that has not begun. Each sale is accounted for by
-// itself, and each buyer's wallet must have lost exactly what that buyer's orders cost.
+// other prices, one of them with a limit that few buyers run into, and one that has not begun. Each sale is
+// accounted for by itself, and each buyer's wallet must have lost exactly what that buyer's orders cost.
 
 import { check } from 'k6';
 import exec from 'k6/execution';
