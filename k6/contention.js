@@ -6,6 +6,7 @@
 import { check } from 'k6';
 import exec from 'k6/execution';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
 import { summaryOf } from './summary.js';
 
 const BUYERS = flashdeal.countFromEnv('BUYERS', 10000);
@@ -64,8 +65,8 @@ export default function (data) {
 }
 
 export function teardown(data) {
-  flashdeal.checkSold(data.sale, ITEMS);
-  flashdeal.auditBooks();
+  books.checkSold(data.sale, ITEMS);
+  books.audit();
 }
 
 export const handleSummary = summaryOf(`contention, ${BUYERS} buyers for ${ITEMS} items`);

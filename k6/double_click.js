@@ -8,6 +8,7 @@ import http from 'k6/http';
 import { check } from 'k6';
 import exec from 'k6/execution';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
 import { summaryOf } from './summary.js';
 
 const BUYERS = flashdeal.countFromEnv('BUYERS', 500);
@@ -101,8 +102,8 @@ function judge(data, buyer, key, first, answers) {
 }
 
 export function teardown(data) {
-  flashdeal.checkSold(data.sale, BUYERS);
-  flashdeal.auditBooks();
+  books.checkSold(data.sale, BUYERS);
+  books.audit();
 }
 
 export const handleSummary = summaryOf(`double click, ${BUYERS} buyers`);

@@ -1,5 +1,6 @@
 // What the k6 scripts share: where the service is, who calls, how one order is asked for until its
-// answer is definite, how users and sales are made, and how the end is judged.
+// answer is definite, and how users and sales are made. `books.js` is how the end is judged, `load.js`
+// the open model, `summary.js` the screen.
 //
 // What must stay true: a script passes only when its counters have *exactly* the expected values
 // and the books were seen balanced (a positive count, so that "nothing happened" never passes).
@@ -12,7 +13,10 @@ import { Counter, Trend } from 'k6/metrics';
 
 // ---------------------------------------------------------------------------------- settings
 
-export const BASE_URL = (__ENV.FLASHDEAL_URL || 'http://127.0.0.1:3000').replace(/\/+$/, '');
+export const BASE_URL = (__ENV.FLASHDEAL_URL || __ENV.BASE_URL || 'http://127.0.0.1:3000').replace(
+  /\/+$/,
+  '',
+);
 export const OPS_URL = (__ENV.FLASHDEAL_OPS_URL || BASE_URL).replace(/\/+$/, '');
 const SERVICE_TOKEN = __ENV.FLASHDEAL_TOKEN || '';
 const ADMIN_TOKEN = __ENV.FLASHDEAL_ADMIN_TOKEN || '';
@@ -41,6 +45,16 @@ export function countFromEnv(name, fallback) {
   return Number(text);
 }
 
+const SECONDS_IN = { s: 1, m: 60, h: 3600 };
+
+/** A length of time from the environment (30s, 5m, 2h), or the default; in seconds. */
+export function secondsFromEnv(name, fallback) {
+  const text = __ENV[name] || fallback;
+  if (!/^[1-9][0-9]{0,5}[smh]$/.test(text))
+    throw new Error(`${name}="${text}": a whole number with a unit is accepted: 30s, 5m, 2h`);
+  return Number(text.slice(0, -1)) * SECONDS_IN[text.slice(-1)];
+}
+
 // ----------------------------------------------------------------------------------- metrics
 
 export const ordersCreated = new Counter('orders_created');
@@ -49,20 +63,19 @@ export const ordersRefused = new Counter('orders_refused');
 export const ordersReplayed = new Counter('orders_replayed');
 export const answersUnexpected = new Counter('answers_unexpected');
 const answersRetried = new Counter('answers_retried');
-const booksBalanced = new Counter('books_balanced');
 const orderDuration = new Trend('order_duration', true);
 
 /** Options that every script has; `thresholds` decide the exit code (99 when one fails). */
-export function optionsWith({ scenarios, thresholds }) {
+export function optionsWith({ scenarios, thresholds, batch = 64 }) {
   return {
     scenarios,
     setupTimeout: '10m',
-    teardownTimeout: '2m',
-    batch: 64, // requests of one http.batch() under way at once: setup makes 10,000 users with it
-    batchPerHost: 64,
+    teardownTimeout: '30m', // a long soak's orders are read page by page
+    batch, // requests of one http.batch() under way at once: setup makes 10,000 users with it
+    batchPerHost: batch,
     noCookiesReset: true,
     discardResponseBodies: false,
-    summaryTrendStats: ['min', 'med', 'p(95)', 'p(99)', 'max'],
+    summaryTrendStats: ['avg', 'min', 'med', 'p(95)', 'p(99)', 'max'],
     thresholds: Object.assign(
       { checks: ['rate==1'], http_req_failed: ['rate==0'], answers_unexpected: ['count==0'] },
       CAN_AUDIT ? { books_balanced: ['count==1'] } : {},
@@ -174,11 +187,18 @@ export function settle(row, response) {
 }
 
 /** Seconds: what Retry-After says, else doubling from 50 ms up to 2 s; with up to half of it again as jitter. */
-function pause(response, attempt) {
+export function pause(response, attempt) {
   const asked = Number(header(response, 'Retry-After'));
   const wait = asked > 0 ? Math.min(asked, 10) : Math.min(0.05 * 2 ** (attempt - 1), 2);
   return wait * (1 + Math.random() / 2);
 }
+
+/** Money is a string; scripts reckon in whole cents. */
+export const cents = (money) => Math.round(Number(money) * 100);
+
+/** The refusal is this one, and says that nothing was charged. */
+export const isRefusal = (response, code) =>
+  response.status === 400 && json(response).code === code && json(response).charged === 'no';
 
 /** Counts an answer that no rule of the script allows, and says what it was (the first few). */
 export function unexpected(what, response) {
@@ -191,15 +211,14 @@ export function unexpected(what, response) {
 
 // ------------------------------------------------------------------------------------ set-up
 
-/** A sale that ends by itself within the hour, so that no script leaves a live sale behind. */
-export function makeSale({ name, unit_price, stock }) {
-  const ends_at = new Date(Date.now() + 3600 * 1000).toISOString();
-  return mustBe(
-    201,
-    post('/api/sales', { name, unit_price, stock, ends_at }, { as: 'admin', key: uuid() }),
-    'making the sale',
-  );
+/** A sale that ends by itself an hour after its run, so that no script leaves a live sale behind. */
+export function makeSale({ name, unit_price, stock, per_user_limit, starts_at, seconds = 0 }) {
+  const ends_at = starts_at ? undefined : inSeconds(seconds + 3600);
+  const sale = { name, unit_price, stock, per_user_limit, starts_at, ends_at };
+  return mustBe(201, post('/api/sales', sale, { as: 'admin', key: uuid() }), 'making the sale');
 }
+
+export const inSeconds = (seconds) => new Date(Date.now() + seconds * 1000).toISOString();
 
 /** `count` users with `balance` each, many at once; each POST has a key, so that one that is shed is sent again. */
 export function makeUsers(count, balance) {
@@ -235,7 +254,8 @@ function userRow(balance) {
  * The sale and the buyers of a scenario. Given ones (FLASHDEAL_USERS_FILE, FLASHDEAL_SALE_ID) are taken as they
  * are, so that a `service` token alone suffices; what is missing is made, which an admin may do.
  */
-export function prepare({ buyers, stock, unit_price, balance, name }) {
+export function prepare(wanted) {
+  const { buyers, balance } = wanted;
   const saleId = __ENV.FLASHDEAL_SALE_ID || (SEEDED && SEEDED.sale_id);
   if ((!saleId || !SEEDED) && !CAN_ADMIN) {
     throw new Error(
@@ -247,7 +267,7 @@ export function prepare({ buyers, stock, unit_price, balance, name }) {
       `FLASHDEAL_USERS_FILE has ${SEEDED.user_ids.length} users, ${buyers} are needed.`,
     );
   }
-  const sale = saleId ? readSale(saleId) : makeSale({ name, unit_price, stock });
+  const sale = saleId ? readSale(saleId) : makeSale(wanted);
   return { sale, users: SEEDED ? null : makeUsers(buyers, balance) };
 }
 
@@ -265,39 +285,4 @@ export function mustBe(status, response, doing) {
     );
   }
   return json(response);
-}
-
-// ----------------------------------------------------------------------------------- the end
-
-/** Asks the service to check its books. The count, not an exception, fails the run: thresholds see teardown's samples. */
-export function auditBooks() {
-  if (!CAN_AUDIT) {
-    console.warn(
-      "The books were not asked for: that is an admin's. Give FLASHDEAL_ADMIN_TOKEN or run `flashdeal verify`.",
-    );
-    return;
-  }
-  let response;
-  for (let attempt = 1; attempt <= 10; attempt++) {
-    response = http.get(
-      `${OPS_URL}/api/audit`,
-      params({ as: 'admin', expect: [200, 429, 503], name: 'GET /api/audit' }),
-    );
-    if (response.status !== 429 && response.status !== 503) break;
-    sleep(pause(response, attempt));
-  }
-  const report = json(response);
-  check(response, {
-    'audit answers 200': (r) => r.status === 200,
-    'the books balance': () => report.balanced === true,
-  });
-  if (response.status === 200 && report.balanced === true) booksBalanced.add(1);
-  else console.error(`audit: ${response.status} ${String(response.body).slice(0, 2000)}`);
-}
-
-/** What was sold since `before` (a Sale) is exactly `expected`; needs no admin. */
-export function checkSold(before, expected) {
-  const sold = before.stock - readSale(before.id).stock;
-  check(sold, { 'the stock fell by exactly what was sold': (units) => units === expected });
-  if (sold !== expected) console.error(`the stock fell by ${sold}, ${expected} were expected`);
 }

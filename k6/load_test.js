@@ -5,6 +5,7 @@
 
 import { check, sleep } from 'k6';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
 import { summaryOf } from './summary.js';
 
 const USERS_MAX = flashdeal.countFromEnv('USERS', 1000);
@@ -78,7 +79,7 @@ export default function (data) {
 }
 
 export function teardown() {
-  flashdeal.auditBooks();
+  books.audit();
 }
 
 export const handleSummary = summaryOf(`load test, ${VUS} shoppers for ${DURATION}`);

@@ -4,11 +4,12 @@
 // token alone the same calls must be refused, and that is checked instead.
 
 import http from 'k6/http';
-import { check } from 'k6';
+import { check, sleep } from 'k6';
 import * as flashdeal from './lib.js';
+import * as books from './books.js';
 import { summaryOf } from './summary.js';
 
-const { get, post, json, uuid, CAN_ADMIN, MODE } = flashdeal;
+const { cents, get, post, json, uuid, CAN_ADMIN, MODE } = flashdeal;
 const UNKNOWN = '00000000-0000-4000-8000-000000000000';
 
 export const options = flashdeal.optionsWith({
@@ -209,6 +210,7 @@ function readBack(buyer, sale, made) {
     200,
     (body) => body.items[0].order_id === made.id && body.items[0].amount === `-${made.total}`,
   );
+  sleep(0.5); // sales are read from memory, at most 250 ms old
   expect('GET /api/sales', get('/api/sales'), 200, (body) => body.items.length > 0);
   expect('GET /api/sales?status=live', get('/api/sales?status=live'), 200, (body) =>
     body.items.some((each) => each.id === sale.id),
@@ -435,8 +437,6 @@ function adminMay(buyer) {
   );
 }
 
-const cents = (money) => Math.round(Number(money) * 100);
-
 /** With a service token alone: money is made by no service. */
 function adminOnly(buyer) {
   const refused = { key: uuid(), expect: [403] };
@@ -474,7 +474,7 @@ function refuseStrangers(sale) {
 }
 
 export function teardown() {
-  flashdeal.auditBooks();
+  books.audit();
 }
 
 export const handleSummary = summaryOf('smoke');

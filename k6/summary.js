@@ -5,10 +5,13 @@
 
 import { BASE_URL, CAN_AUDIT, MODE } from './lib.js';
 
-/** One screen that a person reads; the whole of k6's numbers as JSON into the file that FLASHDEAL_SUMMARY names. */
-export function summaryOf(title) {
+/**
+ * One screen that a person reads; the whole of k6's numbers as JSON into the file that FLASHDEAL_SUMMARY names.
+ * `more(metrics)` gives the lines that only this script has.
+ */
+export function summaryOf(title, more = () => []) {
   return (data) => {
-    const out = { stdout: screen(title, data) };
+    const out = { stdout: screen(title, data, more) };
     if (__ENV.FLASHDEAL_SUMMARY)
       out[__ENV.FLASHDEAL_SUMMARY] = `${JSON.stringify(data, null, 2)}\n`;
     return out;
@@ -20,12 +23,15 @@ const SHOWN = [
   'orders_out_of_stock',
   'orders_refused',
   'orders_replayed',
+  'orders_shed',
+  'sale_reads',
   'answers_retried',
   'answers_unexpected',
   'http_reqs',
+  'dropped_iterations',
 ];
 
-function screen(title, data) {
+function screen(title, data, more) {
   const metrics = data.metrics;
   if (!metrics)
     return `\n  FlashDeal k6: ${title}: this k6 has another form of summary; its exit code decides.\n`;
@@ -35,7 +41,7 @@ function screen(title, data) {
     for (const [rule, result] of Object.entries(metrics[name].thresholds || {})) {
       if (!result.ok) failed++;
       lines.push(
-        `    ${result.ok ? 'ok  ' : 'FAIL'}  ${`${name} ${rule}`.padEnd(44)} ${mainValue(metrics[name])}`,
+        `    ${result.ok ? 'ok  ' : 'FAIL'}  ${`${name} ${rule}`.padEnd(54)} ${mainValue(metrics[name], rule)}`,
       );
     }
   }
@@ -54,7 +60,8 @@ function screen(title, data) {
     '',
     ...head,
     ...counts,
-    ...latency(metrics.order_duration),
+    ...latency('order latency', metrics.order_duration),
+    ...more(metrics),
     '',
     '  thresholds',
     ...lines,
@@ -65,20 +72,23 @@ function screen(title, data) {
   ].join('\n');
 }
 
-const mainValue = ({ type, values }) =>
-  type === 'rate'
-    ? values.rate.toFixed(4)
-    : type === 'trend'
-      ? `p95 ${ms(values['p(95)'])}`
-      : values.count;
+/** The value that the rule is about. */
+function mainValue({ type, values }, rule) {
+  if (type === 'rate') return values.rate.toFixed(4);
+  if (type === 'counter') return values.count;
+  if (type === 'gauge') return values.value.toFixed(2);
+  const [statistic] = Object.keys(values).filter((each) => rule.startsWith(each));
+  return statistic ? `${statistic} ${ms(values[statistic])}` : '';
+}
 
 const ms = (value) => `${value.toFixed(1)} ms`;
 
-function latency(trend) {
-  if (!trend || trend.values.med === undefined) return [];
+/** Half and tails of one trend; nothing when it has no sample. */
+export function latency(label, trend) {
+  if (!trend || !trend.values.max) return [];
   const v = trend.values;
   return [
-    `    ${'order latency'.padEnd(22)} p50 ${ms(v.med)}, p95 ${ms(v['p(95)'])}, p99 ${ms(v['p(99)'])}, max ${ms(v.max)}`,
+    `    ${label.padEnd(22)} p50 ${ms(v.med)}, p95 ${ms(v['p(95)'])}, p99 ${ms(v['p(99)'])}, max ${ms(v.max)}`,
   ];
 }
 
