@@ -9,6 +9,7 @@ pub mod config;
 pub mod database;
 pub mod demo;
 pub mod monitor;
+pub mod operate;
 pub mod serve;
 pub mod signals;
 pub mod telemetry;
