@@ -60,11 +60,11 @@ impl OwnPlace {
         match place.objection().await {
             Ok(None) => Ok(place),
             Ok(Some(objection)) => {
-                place.drop().await?;
+                place.remove().await?;
                 Err(StoreError::Other(objection))
             }
             Err(error) => {
-                place.drop().await?;
+                place.remove().await?;
                 Err(error)
             }
         }
@@ -100,7 +100,7 @@ impl OwnPlace {
     ///
     /// # Errors
     /// [`StoreError`]; it may still be there then.
-    pub async fn drop(self) -> Result<(), StoreError> {
+    pub async fn remove(self) -> Result<(), StoreError> {
         assert!(self.name.starts_with(PREFIX), "only what was made here is dropped");
         let name = &self.name;
         let statement = match self.kind {

@@ -187,8 +187,7 @@ impl Lane {
         let sent = Instant::now();
         let answer = timeout(self.crowd.answer_max, self.send(press)).await;
         let took = sent.elapsed();
-        let silence = |code: &str| Word::Again { code: code.to_owned(), pause: PAUSE };
-        match answer {
+        let missing = match answer {
             Ok(Ok(reply)) => {
                 let word = judge(&reply);
                 match &word {
@@ -199,17 +198,13 @@ impl Lane {
                     Word::Final(Outcome::Replayed(_)) => self.tally.order_times.add(took),
                     _ => self.tally.other_times.add(took),
                 }
-                word
+                return word;
             }
-            Ok(Err(_)) => {
-                self.client = None;
-                silence("connection_lost")
-            }
-            Err(_elapsed) => {
-                self.client = None;
-                silence("no_answer")
-            }
-        }
+            Ok(Err(_broken)) => "connection_lost",
+            Err(_elapsed) => "no_answer",
+        };
+        self.client = None;
+        Word::Again { code: missing.to_owned(), pause: PAUSE }
     }
 
     async fn send(&mut self, press: Press) -> Result<HttpReply, ClientError> {

@@ -66,7 +66,7 @@ async fn on(
 /// Rows as text. A table without rows has a header all the same, a failure before the first row
 /// has nothing.
 enum Sheet<W: Write> {
-    Csv { out: csv::Writer<W>, header: Option<&'static [&'static str]> },
+    Csv { out: Box<csv::Writer<W>>, header: Option<&'static [&'static str]> },
     Ndjson { out: W, columns: &'static [&'static str] },
 }
 
@@ -75,7 +75,7 @@ impl<W: Write> Sheet<W> {
         let columns = table.columns;
         match format {
             ExportFormat::Csv => {
-                Sheet::Csv { out: csv::Writer::from_writer(out), header: Some(columns) }
+                Sheet::Csv { out: Box::new(csv::Writer::from_writer(out)), header: Some(columns) }
             }
             ExportFormat::Ndjson => Sheet::Ndjson { out, columns },
         }

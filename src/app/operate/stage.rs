@@ -25,7 +25,7 @@ pub(super) struct Stage {
 
 enum Own {
     Directory(PathBuf),
-    Place(OwnPlace),
+    Place(Box<OwnPlace>),
 }
 
 impl Stage {
@@ -45,7 +45,7 @@ impl Stage {
                 (path.display().to_string(), remove(path).await.map_err(|error| error.to_string()))
             }
             Own::Place(place) => {
-                (place.name.clone(), place.drop().await.map_err(|error| error.to_string()))
+                (place.name.clone(), place.remove().await.map_err(|error| error.to_string()))
             }
         };
         if let Err(error) = cleared {
@@ -65,7 +65,7 @@ async fn on_their_server(settings: &Settings) -> Result<Stage, Failure> {
         settings: of_service(settings, &database),
         database,
         place: format!("{} on the server of DATABASE_URL", place.name),
-        own: Own::Place(place),
+        own: Own::Place(Box::new(place)),
     })
 }
 
