@@ -46,7 +46,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         }
     };
     let command = cli.command.unwrap_or(Command::Serve);
-    let quiet = command.is_operators() && cli.settings.log.is_none();
+    let unsaid = cli.settings.log.as_deref().is_none_or(str::is_empty);
+    let quiet = command.is_operators() && unsaid;
     telemetry::start_logging(if quiet { "warn" } else { &settings.log }, settings.log_format);
     let result = match command {
         Command::Serve => return run_serve(&settings).await,

@@ -17,6 +17,7 @@ mod faults;
 mod http_edges;
 mod lists;
 mod model;
+mod operate;
 mod orders;
 mod sales;
 mod shutdown;

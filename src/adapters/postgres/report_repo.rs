@@ -188,10 +188,6 @@ pub async fn report(
 async fn read(snapshot: &mut PgConnection, id: SaleId) -> Result<Option<SaleReport>, sqlx::Error> {
     // On one core, so that a sale beside it keeps the rest.
     sqlx::query("SET LOCAL max_parallel_workers_per_gather = 0").execute(&mut *snapshot).await?;
-    let (taken_at, currency): (DateTime<Utc>, String) =
-        sqlx::query_as("SELECT clock_timestamp(), currency FROM installation")
-            .fetch_one(&mut *snapshot)
-            .await?;
     let sale: Option<SaleFacts> = sqlx::query_as(
         "SELECT name, sku, unit_price, stock, stock_initial, starts_at, ends_at, sold_out_at
          FROM sales WHERE id = $1",
@@ -200,6 +196,10 @@ async fn read(snapshot: &mut PgConnection, id: SaleId) -> Result<Option<SaleRepo
     .fetch_optional(&mut *snapshot)
     .await?;
     let Some(sale) = sale else { return Ok(None) };
+    let (taken_at, currency): (DateTime<Utc>, String) =
+        sqlx::query_as("SELECT clock_timestamp(), currency FROM installation")
+            .fetch_one(&mut *snapshot)
+            .await?;
     let sold = sqlx::query_as(
         "SELECT count(*) AS orders, coalesce(sum(quantity), 0)::bigint AS units,
                 count(DISTINCT user_id) AS buyers, coalesce(sum(total), 0.00) AS revenue,

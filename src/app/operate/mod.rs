@@ -3,7 +3,7 @@
 //! | when | command | rooms |
 //! |---|---|---|
 //! | weeks before | `import users FILE` | `import`, `user_file` |
-//! | the day before | `rehearse` | `rehearse`, `stage`, `crowd`, `latency`, `verdict` |
+//! | the day before | `rehearse` | `rehearse`, `stage`, `crowd`, `press`, `latency`, `verdict` |
 //! | the day after | `report --sale ID` | `report`, `metrics_page` |
 //! | the day after | `export orders\|ledger\|sales` | `export` |
 //!
@@ -16,6 +16,7 @@ pub(super) mod import;
 pub mod latency;
 mod metrics_page;
 mod output;
+pub mod press;
 mod progress;
 pub(super) mod rehearse;
 pub(super) mod report;

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::crowd::{Crowd, Press, Tally};
+use super::crowd::{Crowd, Tally};
 use super::output::print;
+use super::press::Press;
 use super::progress::Progress;
 use super::stage::Stage;
 use super::verdict::{Books, Rehearsed};

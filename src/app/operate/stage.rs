@@ -58,7 +58,10 @@ async fn on_their_server(settings: &Settings) -> Result<Stage, Failure> {
     let server = Database::for_command(settings).await?;
     server.wait(settings).await?;
     let place = OwnPlace::make(&server.options).await.map_err(|error| {
-        Failure::other(format_args!("no database of its own for the rehearsal: {error}"))
+        Failure::other(format_args!(
+            "no database of its own for the rehearsal (the role needs CREATEDB, or CREATE on its \
+             database): {error}"
+        ))
     })?;
     let database = Database { options: place.options.clone(), embedded: None };
     Ok(Stage {

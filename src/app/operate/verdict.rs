@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::crowd::{Outcome, Press, Tally};
+use super::crowd::Tally;
 use super::latency::Latencies;
+use super::press::{Outcome, Press};
 use crate::domain::books::Discrepancy;
 use crate::domain::id::OrderId;
 use crate::domain::money::Money;
