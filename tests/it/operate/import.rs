@@ -1,4 +1,4 @@
-//! `flashdeal import users`: what comes in, what is refused, and that a batch is whole or not there.
+//! `flashdeal import users`: what comes in, what is refused; a batch is whole or not there.
 
 use serde_json::json;
 

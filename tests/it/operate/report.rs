@@ -1,4 +1,4 @@
-//! `flashdeal report`: the figures of one sale are those of its orders, and its books are looked at.
+//! `flashdeal report`: the figures of one sale are those of its orders; its books are looked at.
 
 use flashdeal::domain::money::Money;
 use nix::sys::signal::Signal;
