@@ -257,7 +257,7 @@ pub struct RawSettings {
     /// A second address for /metrics, /livez, /readyz, /api/audit [default: none]
     #[arg(long, global = true, env = "FLASHDEAL_OPS_LISTEN")]
     pub ops_listen: Option<String>,
-    /// What to log, in RUST_LOG syntax [default: info; rehearse, report, export, import: warn]
+    /// What to log, in RUST_LOG syntax [default: info; error in rehearse, report, export, import]
     #[arg(long, global = true, env = "FLASHDEAL_LOG")]
     pub log: Option<String>,
     /// pretty or json [default: pretty]

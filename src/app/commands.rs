@@ -48,7 +48,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let command = cli.command.unwrap_or(Command::Serve);
     let unsaid = cli.settings.log.as_deref().is_none_or(str::is_empty);
     let quiet = command.is_operators() && unsaid;
-    telemetry::start_logging(if quiet { "warn" } else { &settings.log }, settings.log_format);
+    telemetry::start_logging(if quiet { "error" } else { &settings.log }, settings.log_format);
     let result = match command {
         Command::Serve => return run_serve(&settings).await,
         Command::Token(args) => token(&settings, &args),

@@ -67,7 +67,9 @@ async fn on(database: &Database, settings: &Settings, file: &UserFile) -> Done {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { break };
         let lines = format!("lines {} to {}", first.line, last.line);
         let imported = import(&mut connection, &batch).await;
-        sum.add(imported.map_err(|error| Failure::other(format_args!("{lines}: {error}")))?);
+        let imported =
+            imported.map_err(|error| Failure::other(format_args!("{lines}: {error}")))?;
+        sum.add(imported, &progress);
         progress.show(sum.rows());
     }
     progress.finish(sum.rows());
@@ -102,7 +104,7 @@ enum Imported {
 }
 
 impl Sum {
-    fn add(&mut self, batch: Imported) {
+    fn add(&mut self, batch: Imported, progress: &Progress) {
         match batch {
             Imported::Whole { made, opened, unchanged } => {
                 self.made += made as u64;
@@ -112,7 +114,7 @@ impl Sum {
             Imported::LeftOut { rows, contradictions } => {
                 for contradiction in contradictions {
                     if self.contradictions < COMPLAINTS_MAX {
-                        eprintln!("flashdeal: {contradiction}");
+                        progress.say(&format!("flashdeal: {contradiction}"));
                     }
                     self.contradictions += 1;
                 }

@@ -36,6 +36,13 @@ impl Progress {
         }
     }
 
+    /// Says a sentence in between.
+    pub(super) fn say(&self, sentence: &str) {
+        let clear = if self.terminal { "\r\x1b[K" } else { "" };
+        // Nobody may be there to look; the work goes on.
+        let _ = writeln!(io::stderr(), "{clear}{sentence}");
+    }
+
     /// Shows where it ended, whatever the time.
     pub(super) fn finish(self, done: u64) {
         self.write(done, true);
