@@ -108,7 +108,7 @@ async fn serve() -> Outcome<()> {
     // Routes that read want a pool; nobody asks them, and it never opens a session.
     let nowhere = connect::parse_url("postgres://nobody@localhost/nowhere")?;
     let gate = Gate::new(1, Duration::from_secs(1));
-    let reads = PgReads::new(connect::pool(nowhere, 2), gate);
+    let reads = PgReads::new(connect::pool(nowhere.clone(), 2), gate, nowhere);
     let phase = PhaseCell::default();
     phase.set(Phase::Ready);
     let engine = Arc::new(Echo {

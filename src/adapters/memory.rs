@@ -55,6 +55,10 @@ pub struct MemoryTransaction {
 impl Store for MemoryStore {
     type Transaction = MemoryTransaction;
 
+    fn patience(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(60)
+    }
+
     async fn begin(&self) -> Result<MemoryTransaction, StoreError> {
         let committed = self.world().await;
         let working = committed.clone();
@@ -131,12 +135,23 @@ impl Transaction for MemoryTransaction {
                 .map(|order| order.quantity.units())
                 .sum()
         };
+        let limited = lock.sale.as_ref().is_some_and(|sale| sale.per_user_limit.is_some());
         let buyer = |user: &UserId| Buyer {
             wallet: books.wallets.get(user).copied(),
-            units_bought: bought(user),
+            units_bought: if limited { bought(user) } else { 0 },
         };
         let by_user = users.iter().map(|user| (*user, buyer(user))).collect();
         Ok(Buyers { now: self.working.now, by_user })
+    }
+
+    async fn look(
+        &mut self,
+        sale: SaleId,
+        users: &[UserId],
+    ) -> Result<(Option<Sale>, Buyers), StoreError> {
+        let lock = self.lock_sale(sale).await?;
+        let buyers = self.lock_buyers(&lock, users).await?;
+        Ok((lock.sale, buyers))
     }
 
     async fn record(&mut self, winners: &Winners) -> Result<(), StoreError> {

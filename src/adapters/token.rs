@@ -131,12 +131,14 @@ impl Verifier {
             key.algorithm == header.alg
                 && (header.kid.is_none() || key.id == header.kid || key.id.is_none())
         };
-        let key = self.keys.iter().find(fits);
-        let key = key.ok_or(TokenRefused("no accepted key has this algorithm and key id"))?;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key))
-            .map_err(|error| TokenRefused(reason(error.kind())))?
-            .claims;
-        caller(&claims)
+        let mut refused = TokenRefused("no accepted key has this algorithm and key id");
+        for key in self.keys.iter().filter(fits) {
+            match jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key)) {
+                Ok(token) => return caller(&token.claims),
+                Err(error) => refused = TokenRefused(reason(error.kind())),
+            }
+        }
+        Err(refused)
     }
 
     fn validation(&self, key: &Key) -> Validation {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use sqlx::postgres::PgPool;
 
 use super::config::{EngineChoice, Settings};
+use crate::adapters::postgres::connect::SessionLimits;
 use crate::adapters::postgres::store::PgStore;
 use crate::logic::admission::{Admission, AdmissionOptions};
 use crate::logic::orders::Engine;
-use crate::logic::orders::pessimistic::Pessimistic;
+use crate::logic::orders::alone::Alone;
+use crate::logic::orders::grouped::{Grouped, GroupedOptions};
 
 /// Connections open at a time; descriptors for the pool and files are kept free.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -20,20 +22,20 @@ pub(super) fn reserved(connections: u32) -> u32 {
 
 /// The chosen engine with its queue.
 pub(super) fn engine(settings: &Settings, pool: &PgPool) -> Arc<dyn Engine> {
-    let slots = settings.db_connections - reserved(settings.db_connections);
-    let admission = Arc::new(Admission::new(AdmissionOptions {
-        slots: slots as usize,
-        waiting_max: settings.max_queue,
-        // An admitted order may still wait for key, sale and wallet.
-        wait_max: settings
-            .request_timeout
-            .saturating_sub(settings.lock_timeout * 3)
-            .max(settings.request_timeout / 4),
-    }));
-    let store = PgStore::admitted(pool.clone());
+    let slots = (settings.db_connections - reserved(settings.db_connections)) as usize;
+    let time_limit = settings.request_timeout;
+    // Who waited this long may still wait for key, sale and wallet.
+    let wait_max = time_limit.saturating_sub(settings.lock_timeout * 3).max(time_limit / 4);
+    let waiting_max = settings.max_queue;
+    let limits = SessionLimits::under(settings.lock_timeout);
+    let store = PgStore::admitted(pool.clone()).under(limits);
+    let admission = || Arc::new(Admission::new(AdmissionOptions { slots, waiting_max, wait_max }));
     match settings.engine {
-        EngineChoice::Pessimistic => {
-            Arc::new(Pessimistic::new(store, admission, settings.request_timeout))
+        EngineChoice::Pessimistic => Arc::new(Alone::pessimistic(store, admission(), time_limit)),
+        EngineChoice::Optimistic => Arc::new(Alone::optimistic(store, admission(), time_limit)),
+        EngineChoice::Grouped => {
+            let options = GroupedOptions { slots, waiting_max, wait_max, time_limit };
+            Arc::new(Grouped::new(store, options))
         }
     }
 }

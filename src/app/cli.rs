@@ -203,7 +203,7 @@ pub struct RawSettings {
     /// Address and port; port 0 picks one [default: 127.0.0.1:3000]
     #[arg(long, global = true, env = "FLASHDEAL_LISTEN")]
     pub listen: Option<String>,
-    /// How orders are decided: pessimistic [default: pessimistic]
+    /// How orders are decided: grouped, pessimistic or optimistic [default: grouped]
     #[arg(long, global = true, env = "FLASHDEAL_ENGINE")]
     pub engine: Option<String>,
     /// Connections to the database, 2 to 1000 [default: 10]

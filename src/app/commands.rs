@@ -1,5 +1,6 @@
 //! The commands. Each ends in an exit code; what went wrong is one sentence on standard error.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -150,7 +151,8 @@ async fn run_serve(settings: &Settings) -> ExitCode {
             return ExitCode::from(EXIT_FAILURE);
         }
     };
-    println!("{}", banner::text(&running, settings));
+    // Whoever started us may have stopped listening; that is no reason to fall over.
+    let _ = writeln!(std::io::stdout(), "{}", banner::text(&running, settings));
     tracing::info!(address = %running.address, "listening");
     let name = signals.next().await;
     tracing::info!(signal = name, "shutting down; once more to leave at once");

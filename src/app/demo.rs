@@ -22,7 +22,7 @@ use crate::logic::admission::{Admission, AdmissionOptions};
 use crate::logic::ids::new_id;
 use crate::logic::keyed::Answer;
 use crate::logic::orders::Engine;
-use crate::logic::orders::pessimistic::Pessimistic;
+use crate::logic::orders::alone::Alone;
 use crate::logic::sales::{CreateSale, create_sale};
 
 /// How many demo buyers there are.
@@ -58,7 +58,19 @@ fn as_shown(number: u128) -> u128 {
     shown
 }
 
-/// Fills an empty database.
+/// Whether demo data is due: in an empty database, or where an earlier filling was cut short.
+///
+/// # Errors
+/// What the database says.
+pub async fn is_due(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    let question = "SELECT CASE WHEN EXISTS (SELECT FROM sales WHERE id = $1)
+                                THEN NOT EXISTS (SELECT FROM orders WHERE id = $2)
+                                ELSE NOT EXISTS (SELECT FROM sales)
+                                     AND NOT EXISTS (SELECT FROM users) END";
+    sqlx::query_scalar(question).bind(sale(1).uuid()).bind(order(19).uuid()).fetch_one(pool).await
+}
+
+/// Fills an empty database, or goes on where an earlier filling was cut short.
 ///
 /// # Errors
 /// A sentence; what was written until then stays and the books balance.
@@ -81,6 +93,9 @@ async fn make_buyers(pool: &PgPool, now: Instant) -> Result<(), String> {
             created_at: now,
         })
         .collect();
+    if exists(pool, "SELECT EXISTS (SELECT FROM users WHERE id = $1)", buyer(1).uuid()).await? {
+        return Ok(());
+    }
     let mut connection = pool.acquire().await.map_err(|error| error.to_string())?;
     let mut transaction = connection.begin().await.map_err(|error| error.to_string())?;
     insert_users(&mut transaction, &users, Money::from_cents(OPENING_CENTS))
@@ -106,6 +121,10 @@ async fn make_sales(pool: &PgPool, now: Instant) -> Result<(), String> {
         (3, "Comet lamp", "COMET-1", 1_500, 20, Some(2), None),
     ];
     for (number, name, sku, cents, stock, per_user_limit, starts_at) in table {
+        let known = "SELECT EXISTS (SELECT FROM sales WHERE id = $1)";
+        if exists(pool, known, sale(number).uuid()).await? {
+            continue;
+        }
         let request = CreateSale {
             sale_id: sale(number),
             name: text(name)?,
@@ -124,12 +143,17 @@ async fn make_sales(pool: &PgPool, now: Instant) -> Result<(), String> {
     Ok(())
 }
 
+async fn exists(pool: &PgPool, question: &'static str, id: Uuid) -> Result<bool, String> {
+    let asked = sqlx::query_scalar(question).bind(id).fetch_one(pool);
+    asked.await.map_err(|error| error.to_string())
+}
+
 /// Buyers 2 to 19 take one each, through the same door as everyone: two of twenty are left.
 async fn sell_most_of_the_third(pool: &PgPool) -> Result<(), String> {
     let wait_max = Duration::from_secs(10);
     let admission = Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max });
     let store = PgStore::admitted(pool.clone());
-    let engine = Pessimistic::new(store, Arc::new(admission), wait_max);
+    let engine = Alone::pessimistic(store, Arc::new(admission), wait_max);
     for number in 2..=19 {
         let key = format!("demo-{number}");
         let wish = PlaceOrder {

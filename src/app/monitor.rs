@@ -68,7 +68,9 @@ async fn ping(
         Some(connection) => connection,
         None => session.insert(options.connect().await?),
     };
-    sqlx::query("SELECT 1").execute(connection).await.map(drop)
+    let writable = "SELECT current_setting('transaction_read_only') = 'off'";
+    let writable: bool = sqlx::query_scalar(writable).fetch_one(connection).await?;
+    if writable { Ok(()) } else { Err(sqlx::Error::Protocol("the server is read-only".to_owned())) }
 }
 
 /// Refreshes gauges, and audits the books now and then: at most a hundredth of the time.

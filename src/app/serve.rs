@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::postgres::PgPool;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,6 @@ use crate::adapters::http::{
 };
 use crate::adapters::postgres::connect::{self, SessionLimits};
 use crate::adapters::postgres::reads::PgReads;
-use crate::adapters::postgres::schema;
 use crate::adapters::postgres::store::{Gate, PgStore};
 use crate::logic::orders::Engine;
 
@@ -116,59 +117,35 @@ async fn listen(
         Ok(handle) => handle,
         Err(error) => return Err((StartError::Metrics(error), database)),
     };
-    let connections_max = raise_descriptor_limit();
     let (phase, tasks) = (PhaseCell::default(), TaskTracker::new());
     let engine = engine(settings, &pool);
     let gate = Gate::new(reserved(settings.db_connections) as usize, GATE_WAIT_MAX);
-    let reads = PgReads::new(pool.clone(), gate.clone());
-    let upkeep = handle.clone();
+    let limits = SessionLimits::under(settings.lock_timeout);
+    let sessions = connect::with_limits(database.options.clone(), limits);
+    let reads = PgReads::new(pool.clone(), gate.clone(), sessions);
     let context = Context::new(
-        PgStore::gated(pool.clone(), gate),
+        PgStore::gated(pool.clone(), gate).under(limits),
         reads.clone(),
         Arc::clone(&engine),
-        ContextOptions {
-            auth: settings.auth.clone(),
-            currency: settings.currency.clone(),
-            request_timeout: settings.request_timeout,
-            trusted_proxies: settings.trusted_proxies.clone(),
-            cors_origins: settings.cors_origins.clone(),
-            ops_apart: settings.ops_listen.is_some(),
-            render_metrics: Arc::new(move || handle.render()),
-        },
+        context_options(settings, &handle),
         phase.clone(),
         tasks.clone(),
     );
-    let options = ServerOptions {
-        connections_max,
-        header_timeout: HEADER_TIMEOUT,
-        drain_max: settings.shutdown_grace,
-    };
-    let (public, ops) = sockets;
-    let address = public.local_addr().unwrap_or(settings.listen);
-    let ops_address = ops.as_ref().and_then(|socket| socket.local_addr().ok());
+    let (address, ops_address) = (local(&sockets.0), sockets.1.as_ref().and_then(local));
     let (stop_accepting, stop_monitors) = (CancellationToken::new(), CancellationToken::new());
-    let mut servers =
-        vec![tokio::spawn(Server::public(public, &context, options).run(stop_accepting.clone()))];
-    if let Some(ops) = ops {
-        let server = Server::operator(ops, &context, options);
-        servers.push(tokio::spawn(server.run(stop_monitors.clone())));
-    }
-    let monitors = vec![
-        tokio::spawn(monitor::refresh_gauges(
-            pool.clone(),
-            reads,
-            Arc::clone(&engine),
-            phase.clone(),
-            stop_monitors.clone(),
-        )),
-        tokio::spawn(keep_up(upkeep, stop_monitors.clone())),
-    ];
-    let psql_line = database.embedded.as_ref().map(|found| found.connection().psql_line());
-    let grace = settings.shutdown_grace;
+    let servers = serve_on(sockets, &context, settings, &stop_accepting, &stop_monitors);
+    let gauges = monitor::refresh_gauges(
+        pool.clone(),
+        reads,
+        Arc::clone(&engine),
+        phase.clone(),
+        stop_monitors.clone(),
+    );
+    let monitors = vec![tokio::spawn(gauges), tokio::spawn(keep_up(handle, stop_monitors.clone()))];
     Ok(Running {
-        address,
+        address: address.unwrap_or(settings.listen),
         ops_address,
-        psql_line,
+        psql_line: database.embedded.as_ref().map(|found| found.connection().psql_line()),
         database,
         pool,
         engine,
@@ -178,11 +155,51 @@ async fn listen(
         stop_accepting,
         stop_monitors,
         monitors,
-        grace,
+        grace: settings.shutdown_grace,
     })
 }
 
-type Sockets = (tokio::net::TcpListener, Option<tokio::net::TcpListener>);
+fn context_options(settings: &Settings, metrics: &PrometheusHandle) -> ContextOptions {
+    let metrics = metrics.clone();
+    ContextOptions {
+        auth: settings.auth.clone(),
+        currency: settings.currency.clone(),
+        request_timeout: settings.request_timeout,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        cors_origins: settings.cors_origins.clone(),
+        ops_apart: settings.ops_listen.is_some(),
+        render_metrics: Arc::new(move || metrics.render()),
+    }
+}
+
+/// The public server first. The operator's goes on until the very end: it tells of the draining.
+fn serve_on(
+    (public, ops): Sockets,
+    context: &Context<PgStore, PgReads>,
+    settings: &Settings,
+    stop_accepting: &CancellationToken,
+    stop_monitors: &CancellationToken,
+) -> Vec<JoinHandle<usize>> {
+    let options = ServerOptions {
+        connections_max: raise_descriptor_limit(),
+        header_timeout: HEADER_TIMEOUT,
+        // The rest of the grace is for work whose callers have left, and for the pool.
+        drain_max: settings.shutdown_grace * 4 / 5,
+    };
+    let public = Server::public(public, context, options).run(stop_accepting.clone());
+    let mut servers = vec![tokio::spawn(public)];
+    if let Some(ops) = ops {
+        let server = Server::operator(ops, context, options);
+        servers.push(tokio::spawn(server.run(stop_monitors.clone())));
+    }
+    servers
+}
+
+fn local(socket: &TcpListener) -> Option<SocketAddr> {
+    socket.local_addr().ok()
+}
+
+type Sockets = (TcpListener, Option<TcpListener>);
 
 fn bind_all(settings: &Settings) -> Result<Sockets, StartError> {
     let bind = |address| bind(address).map_err(|error| StartError::Listen { address, error });
@@ -190,7 +207,7 @@ fn bind_all(settings: &Settings) -> Result<Sockets, StartError> {
 }
 
 /// The prometheus recorder drains its histograms only when told to.
-async fn keep_up(handle: metrics_exporter_prometheus::PrometheusHandle, stop: CancellationToken) {
+async fn keep_up(handle: PrometheusHandle, stop: CancellationToken) {
     while !stop.is_cancelled() {
         handle.run_upkeep();
         tokio::select! {
@@ -205,8 +222,9 @@ impl Running {
     async fn prepare(&self, settings: &Settings) -> Result<(), StartError> {
         self.database.wait(settings).await?;
         self.database.prepare(&self.pool, settings).await?;
-        let empty = schema::is_empty(&self.pool).await.map_err(DatabaseError::Sqlx)?;
-        if self.database.embedded.is_some() && empty {
+        if self.database.embedded.is_some()
+            && demo::is_due(&self.pool).await.map_err(DatabaseError::Sqlx)?
+        {
             demo::fill(&self.pool).await.map_err(StartError::Demo)?;
             tracing::info!(buyers = %demo::BUYERS, sales = 3, "demo data is in place");
         }
@@ -219,6 +237,9 @@ impl Running {
             auth = if matches!(settings.auth, AuthMode::Open) { "open" } else { "jwt" },
             "ready"
         );
+        for warning in &settings.warnings {
+            tracing::warn!("{warning}");
+        }
         self.phase.set(Phase::Ready);
         let limits = SessionLimits::under(settings.lock_timeout);
         let options = connect::with_limits(self.database.options.clone(), limits);

@@ -18,6 +18,11 @@ const GAUGE_IDLE: Duration = Duration::from_secs(60);
 /// Starts logging to standard error. Standard output belongs to commands.
 pub fn start_logging(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // PostgreSQL's notices ("relation already exists, skipping") are news to nobody.
+    let filter = match "sqlx::postgres::notice=warn".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in the same process (tests) keeps the first.
     let _ = match format {

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::fault::Fault;
+use super::pace::Pace;
 use crate::ports::signals;
 
 /// What admission needs to exist.
@@ -32,19 +33,27 @@ pub struct Admission {
     options: AdmissionOptions,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
+    pace: Arc<Pace>,
 }
 
 /// A place among those being decided; leaving scope gives it to the next.
 #[derive(Debug)]
 pub struct Admitted {
     _slot: OwnedSemaphorePermit,
+    pace: Arc<Pace>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.pace.decided(1);
+    }
 }
 
 impl Admission {
     /// An empty queue.
     pub fn new(options: AdmissionOptions) -> Admission {
         let slots = Arc::new(Semaphore::new(options.slots));
-        Admission { options, slots, waiting: AtomicUsize::new(0) }
+        Admission { options, slots, waiting: AtomicUsize::new(0), pace: Arc::default() }
     }
 
     /// Waits for a slot.
@@ -55,15 +64,15 @@ impl Admission {
     pub async fn enter(&self) -> Result<Admitted, Fault> {
         let began = Instant::now();
         let Some(_place) = Waiting::join(&self.waiting, self.options.waiting_max) else {
-            return Err(self.shed("queue_full"));
+            return Err(self.shed("queue_full", self.waiting()));
         };
         let slot = Arc::clone(&self.slots).acquire_owned();
         let entered = tokio::time::timeout(self.options.wait_max, slot).await;
         metrics::histogram!(signals::ORDER_QUEUE_WAIT).record(began.elapsed());
         match entered {
-            Ok(Ok(slot)) => Ok(Admitted { _slot: slot }),
+            Ok(Ok(slot)) => Ok(Admitted { _slot: slot, pace: Arc::clone(&self.pace) }),
             Ok(Err(_closed)) => Err(Fault::Draining),
-            Err(_elapsed) => Err(self.shed("waited_too_long")),
+            Err(_elapsed) => Err(self.shed("waited_too_long", self.waiting())),
         }
     }
 
@@ -77,12 +86,9 @@ impl Admission {
         self.slots.close();
     }
 
-    /// The time until the present queue is gone is not known here; what is known is that it takes
-    /// about as long as one may wait. The jitter keeps those turned away from coming back as one.
-    fn shed(&self, reason: &'static str) -> Fault {
+    fn shed(&self, reason: &'static str, waiting: usize) -> Fault {
         metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(1);
-        let seconds = u32::try_from(self.options.wait_max.as_secs()).unwrap_or(1).max(1);
-        Fault::Overloaded { retry_after_seconds: fastrand::u32(1..=seconds + 1) }
+        Fault::Overloaded { retry_after_seconds: self.pace.retry_after(waiting) }
     }
 }
 

@@ -45,12 +45,12 @@ pub async fn claim<T: Transaction>(
     resource_id: Uuid,
 ) -> Result<Claimed, Trouble> {
     let claim = Claim { key: key.clone(), fingerprint, resource_id };
-    let ours = transaction.claim_keys(std::slice::from_ref(&claim)).await.map_err(key_busy)?;
+    let ours = transaction.claim_keys(std::slice::from_ref(&claim)).await.map_err(unsettled)?;
     if ours == [true] {
         count("claimed");
         return Ok(Claimed::Ours);
     }
-    match transaction.earlier(key).await.map_err(key_busy)? {
+    match transaction.earlier(key).await.map_err(unsettled)? {
         Some(earlier) if earlier.fingerprint == fingerprint => {
             count("replayed");
             Ok(Claimed::Before(earlier.resource_id))
@@ -60,19 +60,16 @@ pub async fn claim<T: Transaction>(
             Ok(Claimed::Other(earlier.resource_id))
         }
         // Its owner's row was there when we asked and is gone now: look again.
-        None => Err(StoreError::Retry { sqlstate: "key_vanished".to_owned() }.into()),
+        None => Err(unsettled(StoreError::Retry { sqlstate: "key_vanished".to_owned() })),
     }
 }
 
-/// A time-out on the claim means that a twin is being decided.
-pub fn key_busy(error: StoreError) -> Trouble {
-    match error {
-        StoreError::LockTimeout { .. } => {
-            count("in_progress");
-            Trouble::KeyBusy
-        }
-        other => Trouble::Store(other),
+/// Trouble before it is known what stands under a key.
+pub fn unsettled(error: StoreError) -> Trouble {
+    if matches!(error, StoreError::LockTimeout { .. }) {
+        count("in_progress");
     }
+    Trouble::KeyUnsettled(error)
 }
 
 /// Counts what became of a key.

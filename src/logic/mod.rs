@@ -6,5 +6,6 @@ pub mod fault;
 pub mod ids;
 pub mod keyed;
 pub mod orders;
+pub mod pace;
 pub mod sales;
 pub mod transact;

@@ -1,9 +1,8 @@
 //! The one place where a transaction of the house begins and ends.
 //!
 //! [`transact`] runs a piece of [`Work`] from BEGIN to COMMIT, measures it under its name, and runs
-//! it again where that is safe and worth it. Who calls it owns the future to its end: it is never
-//! wrapped in `timeout` or `select!`, because a future dropped between two statements would give a
-//! connection back with an open transaction (docs/adr/0002-transactions.md).
+//! it again where that is safe and worth it. Who calls it owns the future to its end, in a task of
+//! its own: a caller who leaves does not stop a decision (docs/adr/0002-transactions.md).
 //!
 //! | what happened | what follows |
 //! |---|---|
@@ -12,11 +11,12 @@
 //! | the session was lost during COMMIT, keyed work | again until it is decided or time is up |
 //! | the same, work without a key | `OutcomeUnknown`: a second run could do it twice |
 //! | a lock was not free in time | a fault; in the re-run of an unknown COMMIT: again |
+//! | a session went silent | as lost: it is dropped, never handed on |
 
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::fault::Fault;
 use crate::ports::signals;
@@ -34,8 +34,9 @@ pub enum Ending<V> {
 /// Why a piece of work could not reach its ending.
 #[derive(Debug)]
 pub enum Trouble {
-    /// Another transaction holds our key and did not let go in time.
-    KeyBusy,
+    /// The key could not be claimed or looked up: whether an order stands under it is not known
+    /// here, so nothing may be said of it.
+    KeyUnsettled(StoreError),
     /// Anything else that the store says.
     Store(StoreError),
 }
@@ -82,9 +83,10 @@ where
 {
     let mut attempt = 0;
     let mut commit_unknown = false;
+    let mut out_of_time = Fault::Unavailable;
     loop {
         attempt += 1;
-        let cause = match run_once(store, work).await {
+        let cause = match run_once(store, deadline, work).await {
             Ok(value) => return Ok(value),
             Err(Failed::Unknown(detail)) if !work.keyed() => {
                 tracing::error!(transaction = W::NAME, detail, "outcome of COMMIT is unknown");
@@ -93,22 +95,23 @@ where
             Err(Failed::Unknown(detail)) => {
                 tracing::warn!(transaction = W::NAME, detail, "COMMIT unanswered; running again");
                 commit_unknown = true;
+                out_of_time = Fault::OutcomeUnknown;
                 "commit_unknown".to_owned()
             }
             Err(Failed::Before(trouble)) => match settle(trouble, commit_unknown, attempt) {
-                Next::Again(cause) => cause,
+                Next::Again { cause, otherwise } => {
+                    if !commit_unknown {
+                        out_of_time = otherwise;
+                    }
+                    cause
+                }
                 Next::Give(fault) => return Err(fault),
             },
         };
-        let lost = cause == "connection";
         metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(1);
         let pause = pause_before(attempt);
         if Instant::now() + pause >= deadline {
-            return Err(match commit_unknown {
-                true => Fault::OutcomeUnknown,
-                false if lost => Fault::Unavailable,
-                false => Fault::Conflict,
-            });
+            return Err(out_of_time);
         }
         tokio::time::sleep(pause).await;
     }
@@ -123,29 +126,44 @@ enum Failed {
 }
 
 /// BEGIN, the work, COMMIT or ROLLBACK.
-async fn run_once<S, W>(store: &S, work: &mut W) -> Result<W::Value, Failed>
+///
+/// The server bounds every statement; these bounds are for a session that has gone silent. A
+/// transaction that is dropped here takes its session with it, so nobody ever borrows a session
+/// with an open transaction.
+async fn run_once<S, W>(store: &S, deadline: Instant, work: &mut W) -> Result<W::Value, Failed>
 where
     S: Store,
     W: Work<S::Transaction>,
 {
-    let mut transaction =
-        store.begin().await.map_err(|error| Failed::Before(Trouble::Store(error)))?;
+    let patience = store.patience();
+    let begun = timeout(patience, store.begin()).await;
+    let mut transaction = begun
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer to BEGIN".to_owned())))
+        .map_err(|error| Failed::Before(Trouble::Store(error)))?;
     let began = Instant::now();
-    let (outcome, result) = match work.run(&mut transaction).await {
-        Ok(Ending::Commit(value)) => match transaction.commit().await {
-            Ok(()) => ("committed", Ok(value)),
-            Err(CommitError::Refused(error)) => {
+    let run_until = deadline.max(began + patience);
+    let (outcome, result) = match timeout_at(run_until, work.run(&mut transaction)).await {
+        Ok(Ok(Ending::Commit(value))) => match timeout(patience, transaction.commit()).await {
+            Ok(Ok(())) => ("committed", Ok(value)),
+            Ok(Err(CommitError::Refused(error))) => {
                 ("refused", Err(Failed::Before(Trouble::Store(error))))
             }
-            Err(CommitError::Unknown(detail)) => ("unknown", Err(Failed::Unknown(detail))),
+            Ok(Err(CommitError::Unknown(detail))) => ("unknown", Err(Failed::Unknown(detail))),
+            Err(_elapsed) => ("unknown", Err(Failed::Unknown("no answer to COMMIT".to_owned()))),
         },
-        Ok(Ending::Rollback(value)) => {
-            transaction.rollback().await;
+        Ok(Ok(Ending::Rollback(value))) => {
+            // A rollback without an answer has nobody left to roll back.
+            let _ = timeout(patience, transaction.rollback()).await;
             ("rolled_back", Ok(value))
         }
-        Err(trouble) => {
-            transaction.rollback().await;
+        Ok(Err(trouble)) => {
+            let _ = timeout(patience, transaction.rollback()).await;
             ("failed", Err(Failed::Before(trouble)))
+        }
+        Err(_elapsed) => {
+            drop(transaction);
+            let lost = StoreError::Lost("no answer to a statement".to_owned());
+            ("silent", Err(Failed::Before(Trouble::Store(lost))))
         }
     };
     metrics::histogram!(
@@ -157,8 +175,8 @@ where
 
 /// What follows a run that failed before COMMIT.
 enum Next {
-    /// Run it again, for this cause.
-    Again(String),
+    /// Run it again, for this cause; when no time is left, give up with this fault.
+    Again { cause: String, otherwise: Fault },
     /// Give up with this fault.
     Give(Fault),
 }
@@ -166,36 +184,45 @@ enum Next {
 fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
     // After an unknown COMMIT only a decision ends the matter: every obstacle is waited out.
     if commit_unknown {
-        return Next::Again("commit_unknown".to_owned());
+        let cause = "commit_unknown".to_owned();
+        return Next::Again { cause, otherwise: Fault::OutcomeUnknown };
     }
-    let spent = attempt >= ATTEMPTS_MAX;
+    let again = |cause: String, otherwise: Fault| {
+        if attempt >= ATTEMPTS_MAX {
+            Next::Give(otherwise)
+        } else {
+            Next::Again { cause, otherwise }
+        }
+    };
     match trouble {
-        Trouble::KeyBusy => Next::Give(Fault::InProgress),
+        Trouble::KeyUnsettled(StoreError::LockTimeout { .. }) => Next::Give(Fault::InProgress),
+        Trouble::KeyUnsettled(StoreError::Retry { sqlstate }) => again(sqlstate, Fault::InProgress),
         Trouble::Store(StoreError::LockTimeout { .. }) => Next::Give(Fault::Conflict),
-        Trouble::Store(StoreError::Retry { .. }) if spent => Next::Give(Fault::Conflict),
-        Trouble::Store(StoreError::Retry { sqlstate }) => Next::Again(sqlstate),
-        Trouble::Store(StoreError::Lost(detail)) if spent => {
-            tracing::warn!(detail, "the database is unavailable");
-            Next::Give(Fault::Unavailable)
-        }
-        Trouble::Store(StoreError::Lost(_)) => Next::Again("connection".to_owned()),
-        Trouble::Store(StoreError::Unavailable(detail)) => {
-            tracing::warn!(detail, "the database is unavailable");
-            Next::Give(Fault::Unavailable)
-        }
-        Trouble::Store(StoreError::Busy) => {
-            Next::Give(Fault::Overloaded { retry_after_seconds: 1 })
-        }
-        Trouble::Store(error @ StoreError::Invariant(_)) => {
-            metrics::counter!(signals::INVARIANT_ALARMS).increment(1);
-            tracing::error!(%error, "ALARM: the schema refused what the program thought right");
-            Next::Give(Fault::Internal(error.to_string()))
-        }
-        Trouble::Store(error) => {
-            tracing::error!(%error, "a transaction failed");
-            Next::Give(Fault::Internal(error.to_string()))
-        }
+        Trouble::Store(StoreError::Retry { sqlstate }) => again(sqlstate, Fault::Conflict),
+        Trouble::KeyUnsettled(error) | Trouble::Store(error) => match error {
+            StoreError::Lost(detail) => {
+                tracing::debug!(detail, "a session was lost before COMMIT");
+                again("connection".to_owned(), Fault::Unavailable)
+            }
+            StoreError::Unavailable(detail) => {
+                tracing::warn!(detail, "the database is unavailable");
+                Next::Give(Fault::Unavailable)
+            }
+            StoreError::Busy => Next::Give(Fault::Overloaded { retry_after_seconds: 1 }),
+            error => Next::Give(alarm(&error)),
+        },
     }
+}
+
+/// A failure that nobody foresaw, and louder where the schema had to step in.
+fn alarm(error: &StoreError) -> Fault {
+    if matches!(error, StoreError::Invariant(_)) {
+        metrics::counter!(signals::INVARIANT_ALARMS).increment(1);
+        tracing::error!(%error, "ALARM: the schema refused what the program thought right");
+    } else {
+        tracing::error!(%error, "a transaction failed");
+    }
+    Fault::Internal(error.to_string())
 }
 
 fn pause_before(attempt: u32) -> Duration {

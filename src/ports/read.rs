@@ -147,7 +147,4 @@ pub trait Reads: Clone + Send + Sync + 'static {
 
     /// Checks the books in one snapshot.
     fn audit(&self) -> impl Future<Output = Result<Audit, StoreError>> + Send;
-
-    /// Whether the database answers.
-    fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -55,6 +55,17 @@ pub enum StoreError {
         /// The constraint's name.
         constraint: String,
     },
+    /// What was read has changed since: a write found its rows in another version. An alarm where
+    /// the rows were locked, the ordinary way to lose where they were not.
+    #[error("{what}: meant to touch {expected} rows, touched {found}")]
+    Stale {
+        /// Which rows.
+        what: &'static str,
+        /// How many were meant.
+        expected: usize,
+        /// How many still stood as they were read.
+        found: i64,
+    },
     /// The schema refused a write that the program thought right, or a row cannot be understood:
     /// an alarm.
     #[error("invariant: {0}")]
@@ -131,11 +142,16 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// One open transaction.
     type Transaction: Transaction;
 
+    /// How long an answer to one statement can take at most before its session counts as silent:
+    /// longer than every limit that the server keeps itself.
+    fn patience(&self) -> std::time::Duration;
+
     /// Opens a transaction at READ COMMITTED.
     fn begin(&self) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
 }
 
-/// One open transaction. Dropping it without commit rolls back.
+/// One open transaction. Dropping it without commit rolls back, and its session is not used
+/// again: it may be in the middle of a statement.
 pub trait Transaction: Send + 'static {
     /// Claims keys, which must be distinct and ascending. The answer says, position by position,
     /// which are ours now; the others are committed already. Waits for a claim that another
@@ -178,7 +194,16 @@ pub trait Transaction: Send + 'static {
         users: &[UserId],
     ) -> impl Future<Output = Result<Buyers, StoreError>> + Send;
 
-    /// Writes the winners, as sets, and checks that every row it meant to touch was touched.
+    /// Reads the sale, the clock, and what is known of `users` (distinct, ascending), in one
+    /// snapshot and without a lock.
+    fn look(
+        &mut self,
+        sale: SaleId,
+        users: &[UserId],
+    ) -> impl Future<Output = Result<(Option<Sale>, Buyers), StoreError>> + Send;
+
+    /// Writes the winners, as sets, and checks that every row it meant to touch was touched
+    /// and stood as it was read ([`StoreError::Stale`]).
     fn record(&mut self, winners: &Winners) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Locks one wallet for a deposit and reads the clock.

@@ -111,13 +111,6 @@ fn functions(source: &Source) -> Vec<(usize, usize)> {
     found
 }
 
-/// Files with one function that may be longer, and why.
-const LONG: [(&str, &str); 3] = [
-    ("src/adapters/postgres/order_repo.rs", "one statement with all its columns"),
-    ("src/app/config/mod.rs", "one table of settings, a value after the other"),
-    ("src/app/serve.rs", "one list of what is put together, in the order of the start"),
-];
-
 #[test]
 fn no_function_is_longer_than_seventy_lines() {
     let mut findings = Vec::new();
@@ -125,8 +118,7 @@ fn no_function_is_longer_than_seventy_lines() {
     for source in sources(&["src", "tests", "benches"], ".rs") {
         for (at, length) in functions(&source) {
             count += 1;
-            let excused = LONG.iter().any(|(path, _)| source.path == *path);
-            if length > 70 && !(excused && length <= 130) {
+            if length > 70 {
                 findings.push(format!("{}:{at}: {length} lines", source.path));
             }
         }

@@ -10,11 +10,21 @@ use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::problem::{self, Problem};
-use super::verdict::failed;
+use super::audit_desk::AuditDesk;
+use super::problem::{OVERLOADED, Problem};
+use super::verdict::{failed, unread};
 use crate::adapters::token::Verifier;
+use crate::domain::books::Audit;
 use crate::logic::fault::Fault;
 use crate::logic::orders::Engine;
+use crate::ports::read::Reads;
+use crate::ports::store::StoreError;
+
+/// How long a read may take before its session counts as silent. The server ends its statements
+/// long before.
+const READ_MAX: Duration = Duration::from_secs(10);
+/// When to ask again for a report that is not ready.
+const AUDIT_AGAIN_SECONDS: u32 = 2;
 
 /// Who may come in.
 #[derive(Clone)]
@@ -93,7 +103,7 @@ struct Inner<S, R> {
     options: ContextOptions,
     phase: PhaseCell,
     tasks: TaskTracker,
-    audits: Arc<tokio::sync::Semaphore>,
+    audits: AuditDesk,
 }
 
 impl<S, R> Clone for Context<S, R> {
@@ -112,16 +122,12 @@ impl<S, R> Context<S, R> {
         phase: PhaseCell,
         tasks: TaskTracker,
     ) -> Self {
-        let audits = Arc::new(tokio::sync::Semaphore::new(1));
+        let audits = AuditDesk::default();
         Context { inner: Arc::new(Inner { store, reads, engine, options, phase, tasks, audits }) }
     }
 
     pub(super) fn store(&self) -> &S {
         &self.inner.store
-    }
-
-    pub(super) fn reads(&self) -> &R {
-        &self.inner.reads
     }
 
     pub(super) fn engine(&self) -> &Arc<dyn Engine> {
@@ -136,9 +142,35 @@ impl<S, R> Context<S, R> {
         self.inner.phase.get()
     }
 
-    /// At most one audit at a time.
-    pub(super) fn audits(&self) -> Arc<tokio::sync::Semaphore> {
-        Arc::clone(&self.inner.audits)
+    pub(super) fn audits(&self) -> &AuditDesk {
+        &self.inner.audits
+    }
+
+    /// Checks the books, for as long as a caller waits.
+    pub(super) async fn audit(&self) -> Result<Audit, Problem>
+    where
+        R: Reads,
+    {
+        let desk = self.audits().clone();
+        let again = |detail| Problem::new(OVERLOADED, detail).retry_after(AUDIT_AGAIN_SECONDS);
+        let Some(turn) = desk.turn() else {
+            return Err(again("Another audit is running; one at a time keeps a sale fast."));
+        };
+        let reads = self.inner.reads.clone();
+        let work = async move { desk.run(turn, reads.audit()).await };
+        let task = self.inner.tasks.spawn(work.in_current_span());
+        match tokio::time::timeout(self.inner.options.request_timeout, task).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => return Err(unread(&error)),
+            Ok(Err(error)) => return Err(panicked(&error)),
+            Err(_elapsed) => {
+                return Err(again(
+                    "The books are long and still being read; ask again for the report.",
+                ));
+            }
+        }
+        let raced = || again("Another caller fetched this report; ask again for another.");
+        self.audits().fetch().ok_or_else(raced)
     }
 
     /// Refuses at once what cannot be executed now.
@@ -147,6 +179,23 @@ impl<S, R> Context<S, R> {
             Phase::Ready => Ok(()),
             Phase::Starting | Phase::DatabaseAway => Err(failed(&Fault::Unavailable)),
             Phase::Draining => Err(failed(&Fault::Draining)),
+        }
+    }
+
+    /// Reads in a task of its own, so that a caller who leaves keeps the place at the gate that
+    /// the reading still occupies.
+    pub(super) async fn read<V, F>(&self, read: impl FnOnce(R) -> F) -> Result<V, Problem>
+    where
+        R: Clone,
+        V: Send + 'static,
+        F: Future<Output = Result<V, StoreError>> + Send + 'static,
+    {
+        let reading = tokio::time::timeout(READ_MAX, read(self.inner.reads.clone()));
+        let task = self.inner.tasks.spawn(reading.in_current_span());
+        match task.await {
+            Ok(Ok(value)) => value.map_err(|error| unread(&error)),
+            Ok(Err(_elapsed)) => Err(failed(&Fault::Unavailable)),
+            Err(error) => Err(panicked(&error)),
         }
     }
 
@@ -160,14 +209,14 @@ impl<S, R> Context<S, R> {
         let task = self.inner.tasks.spawn(work.in_current_span());
         match tokio::time::timeout(self.inner.options.request_timeout, task).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a task panicked");
-                Err(Problem::new(
-                    problem::INTERNAL,
-                    "A defect on our side; it is logged under this request's id. Ask again with the same key to learn how it ended.",
-                ))
-            }
+            Ok(Err(error)) => Err(panicked(&error)),
             Err(_elapsed) => Err(failed(&Fault::OutcomeUnknown)),
         }
     }
+}
+
+/// A defect.
+fn panicked(error: &tokio::task::JoinError) -> Problem {
+    tracing::error!(%error, "a task panicked");
+    failed(&Fault::Internal(error.to_string()))
 }

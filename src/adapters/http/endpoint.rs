@@ -206,6 +206,9 @@ fn write_headers(headers: &mut HeaderMap, head: &Head, template: &str) {
     secure(headers);
     if template.starts_with("/api") || template == "unmatched" {
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    } else {
+        // Pages change with the binary and never in between.
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
     }
 }
 

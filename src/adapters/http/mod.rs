@@ -5,6 +5,7 @@
 //! that a bad body never comes back as another route's 404.
 
 mod answer;
+mod audit_desk;
 mod body;
 mod caller;
 mod client;

@@ -15,7 +15,6 @@ use super::dto::AuditDto;
 use super::endpoint::{head, with};
 use super::head::Head;
 use super::problem::{self, Problem};
-use super::verdict::unread;
 use crate::ports::read::Reads;
 use crate::ports::signals;
 use crate::ports::store::Store;
@@ -116,18 +115,10 @@ async fn handle_audit<S: Store, R: Reads>(
 ) -> Handled {
     admit(context, head, door)?;
     context.require_ready()?;
-    let Ok(alone) = context.audits().try_acquire_owned() else {
-        let detail = "Another audit is running; one at a time keeps a sale fast.";
-        return Err(Problem::new(problem::OVERLOADED, detail).retry_after(1));
+    let audit = match context.audits().fetch() {
+        Some(audit) => audit,
+        None => context.audit().await?,
     };
-    // In a task of its own: a caller who leaves must not drop a session inside its snapshot.
-    let reads = context.reads().clone();
-    let work = async move {
-        let audit = reads.audit().await;
-        drop(alone);
-        audit
-    };
-    let audit = context.in_task(work).await?.map_err(|error| unread(&error))?;
     metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(audit.discrepancies.len() as f64);
     ok(&AuditDto::new(&audit))
 }

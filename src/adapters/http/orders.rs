@@ -17,7 +17,7 @@ use super::fields::{self, Fields, incomplete};
 use super::head::Head;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
-use super::verdict::{settle, unread};
+use super::verdict::settle;
 use crate::adapters::token::Caller;
 use crate::domain::id::{Id, UserId};
 use crate::domain::key::{IdempotencyKey, Operation};
@@ -74,8 +74,13 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
     let key = required_key(head)?;
     let order = read_order(read_object(head, body).await?, caller, key)?;
     context.require_ready()?;
-    let outcome = context.in_task(context.engine().place(order)).await?;
-    count(context.engine().name(), &outcome);
+    let (engine, deciding) = (context.engine().name(), context.engine().place(order));
+    let work = async move {
+        let outcome = deciding.await;
+        count(engine, &outcome);
+        outcome
+    };
+    let outcome = context.in_task(work).await?;
     let (order, settled) = settle(outcome, Operation::PlaceOrder)?.split();
     let location = format!("/api/orders/{}", order.id);
     created(&settled, &location, &OrderDto::new(&order, &context.options().currency))
@@ -130,7 +135,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
     context.require_ready()?;
     let absent = || Problem::new(problem::ORDER_NOT_FOUND, "No order of yours has this id.");
     let id = Id::parse(&query::segment(id)).ok_or_else(absent)?;
-    let order = context.reads().find_order(id).await.map_err(|error| unread(&error))?;
+    let order = context.read(|reads| async move { reads.find_order(id).await }).await?;
     // A foreign order is as absent as one that was never made.
     let order = order.filter(|order| caller.may_act_for(order.user_id)).ok_or_else(absent)?;
     ok(&OrderDto::new(&order, &context.options().currency))
@@ -141,7 +146,7 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     context.require_ready()?;
     let (filter, from, limit) = read_filter(head, caller)?;
     let page =
-        context.reads().list_orders(&filter, from, limit).await.map_err(|error| unread(&error))?;
+        context.read(|reads| async move { reads.list_orders(&filter, from, limit).await }).await?;
     let currency = &context.options().currency;
     ok(&ListDto {
         items: page.items.iter().map(|order| OrderDto::new(order, currency)).collect(),

@@ -116,15 +116,15 @@ pub(super) mod cursor {
         Ok(OrderPosition::Sequence(number(text, 's')?))
     }
 
-    /// Writes a position by time of making.
-    pub(in super::super) fn of_since(at: Since) -> String {
-        format!("t{}-{}", at.created_at.timestamp_micros(), at.id.simple())
+    /// Writes a position by time of making; `list` is the list's letter.
+    pub(in super::super) fn of_since(list: char, at: Since) -> String {
+        format!("{list}{}-{}", at.created_at.timestamp_micros(), at.id.simple())
     }
 
     /// Reads a position by time of making.
-    pub(in super::super) fn to_since(text: &str) -> Result<Since, String> {
+    pub(in super::super) fn to_since(list: char, text: &str) -> Result<Since, String> {
         let (micros, id) =
-            text.strip_prefix('t').and_then(|rest| rest.split_once('-')).ok_or(NOT_A_CURSOR)?;
+            text.strip_prefix(list).and_then(|rest| rest.split_once('-')).ok_or(NOT_A_CURSOR)?;
         let micros: i64 = micros.parse().map_err(|_| NOT_A_CURSOR)?;
         let in_range = (0..=253_402_300_799_999_999).contains(&micros);
         let created_at = Instant::from_timestamp_micros(micros).filter(|_| in_range);
@@ -183,13 +183,15 @@ mod tests {
                 created_at: Instant::from_timestamp_micros(micros).unwrap(),
                 id: Uuid::from_u128(id),
             };
-            prop_assert_eq!(cursor::to_since(&cursor::of_since(at)), Ok(at));
+            prop_assert_eq!(cursor::to_since('u', &cursor::of_since('u', at)), Ok(at));
+            prop_assert!(cursor::to_since('t', &cursor::of_since('u', at)).is_err());
             let order = OrderPosition::Id(OrderId::new(Uuid::from_u128(id)));
             prop_assert_eq!(cursor::to_orders(&cursor::of_orders(order)), Ok(order));
             let order = OrderPosition::Sequence(n);
             prop_assert_eq!(cursor::to_orders(&cursor::of_orders(order)), Ok(order));
             prop_assert_eq!(cursor::to_entry(&cursor::of_entry(n)), Ok(n));
-            let _ = (cursor::to_since(&junk), cursor::to_orders(&junk), cursor::to_entry(&junk));
+            let _ = (cursor::to_since('u', &junk), cursor::to_orders(&junk));
+            let _ = cursor::to_entry(&junk);
         }
     }
 }

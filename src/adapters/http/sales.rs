@@ -17,7 +17,7 @@ use super::fields::{self, Fields, incomplete};
 use super::head::Head;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
-use super::verdict::{settle, unread};
+use super::verdict::settle;
 use crate::domain::id::Id;
 use crate::domain::key::{IdempotencyKey, Operation};
 use crate::domain::sale::SaleStatus;
@@ -116,7 +116,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, id: &str) -> Ha
     context.require_ready()?;
     let absent = || Problem::new(problem::SALE_NOT_FOUND, "No sale has this id.");
     let id = Id::parse(&query::segment(id)).ok_or_else(absent)?;
-    let view = context.reads().find_sale(id).await.map_err(|error| unread(&error))?;
+    let view = context.read(|reads| async move { reads.find_sale(id).await }).await?;
     let SaleView { sale, read_at } = view.ok_or_else(absent)?;
     ok(&SaleDto::new(&sale, read_at, &context.options().currency))
 }
@@ -129,14 +129,14 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
             .ok_or_else(|| "must be upcoming, live, sold_out or ended".to_owned())
     });
     let limit = query.limit();
-    let from = query.take("cursor", cursor::to_since);
+    let from = query.take("cursor", |text| cursor::to_since('t', text));
     query.finish()?;
     let page =
-        context.reads().list_sales(status, from, limit).await.map_err(|error| unread(&error))?;
+        context.read(|reads| async move { reads.list_sales(status, from, limit).await }).await?;
     let currency = &context.options().currency;
     let items = page.items.iter();
     ok(&ListDto {
         items: items.map(|view| SaleDto::new(&view.sale, view.read_at, currency)).collect(),
-        next_cursor: page.next.map(cursor::of_since),
+        next_cursor: page.next.map(|at| cursor::of_since('t', at)),
     })
 }

@@ -18,7 +18,7 @@ use super::fields;
 use super::head::Head;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
-use super::verdict::{Settled, settle, unread};
+use super::verdict::{Settled, settle};
 use crate::domain::id::{Id, UserId};
 use crate::domain::key::Operation;
 use crate::domain::text::ShortText;
@@ -145,7 +145,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
     require_service(authenticate(context, head)?)?;
     context.require_ready()?;
     let id = user_in_path(id)?;
-    let user = context.reads().find_user(id).await.map_err(|error| unread(&error))?;
+    let user = context.read(|reads| async move { reads.find_user(id).await }).await?;
     ok(&UserDto::new(&user.ok_or_else(absent)?))
 }
 
@@ -156,15 +156,13 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let external_id =
         query.take("external_id", |text| ShortText::parse(text).map_err(|error| error.to_string()));
     let limit = query.limit();
-    let from = query.take("cursor", cursor::to_since);
+    let from = query.take("cursor", |text| cursor::to_since('u', text));
     query.finish()?;
     let page = context
-        .reads()
-        .list_users(external_id.as_ref(), from, limit)
-        .await
-        .map_err(|error| unread(&error))?;
+        .read(|reads| async move { reads.list_users(external_id.as_ref(), from, limit).await })
+        .await?;
     ok(&ListDto {
         items: page.items.iter().map(UserDto::new).collect(),
-        next_cursor: page.next.map(cursor::of_since),
+        next_cursor: page.next.map(|at| cursor::of_since('u', at)),
     })
 }

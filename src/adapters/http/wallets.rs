@@ -17,7 +17,7 @@ use super::fields::{self, incomplete};
 use super::head::Head;
 use super::query::{Query, cursor};
 use super::users::{absent, user_in_path};
-use super::verdict::{settle, unread};
+use super::verdict::settle;
 use crate::domain::key::Operation;
 use crate::logic::accounts::{Deposit, deposit};
 use crate::logic::ids::new_id;
@@ -66,7 +66,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
     let user = user_in_path(id)?;
     require_own(caller, user)?;
     context.require_ready()?;
-    let wallet = context.reads().find_wallet(user).await.map_err(|error| unread(&error))?;
+    let wallet = context.read(|reads| async move { reads.find_wallet(user).await }).await?;
     ok(&WalletDto::new(&wallet.ok_or_else(absent)?, &context.options().currency))
 }
 
@@ -84,10 +84,8 @@ async fn handle_entries<S: Store, R: Reads>(
     let before = query.take("cursor", cursor::to_entry);
     query.finish()?;
     let page = context
-        .reads()
-        .list_entries(user, before, limit)
-        .await
-        .map_err(|error| unread(&error))?
+        .read(|reads| async move { reads.list_entries(user, before, limit).await })
+        .await?
         .ok_or_else(absent)?;
     ok(&ListDto {
         items: page.items.iter().map(EntryDto::new).collect(),

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::ports::store::StoreError;
 
@@ -24,15 +24,28 @@ pub struct SessionLimits {
     pub statement_timeout: Duration,
 }
 
+impl Default for SessionLimits {
+    /// The limits of the default settings.
+    fn default() -> Self {
+        SessionLimits::under(Duration::from_secs(2))
+    }
+}
+
 impl SessionLimits {
     /// Limits that nest under `lock_timeout`.
     pub fn under(lock_timeout: Duration) -> SessionLimits {
         SessionLimits { lock_timeout, statement_timeout: lock_timeout * 2 }
     }
 
+    /// Zero would switch the limit off.
     fn idle_in_transaction(&self) -> Duration {
-        // Zero would switch the limit off.
         (self.lock_timeout * 3 / 4).max(Duration::from_millis(1))
+    }
+
+    /// How long the answer to one statement can take: the server's own limit, and a second for the
+    /// way. Beyond it the session is silent, not slow.
+    pub fn patience(&self) -> Duration {
+        self.statement_timeout + Duration::from_secs(1)
     }
 }
 
@@ -115,6 +128,15 @@ pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
         .max_lifetime(Duration::from_secs(3600))
         // BEGIN finds out for free whether a session still lives; see `store`.
         .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                // Under load no session rests this long; after a rest it may have died.
+                if meta.idle_for > Duration::from_secs(1) {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(|connection, _| Box::pin(after_connect(connection)))
         .connect_lazy_with(options)
 }

@@ -66,11 +66,15 @@ pub(super) fn commit_error(error: Error) -> CommitError {
 }
 
 /// A write touched another number of rows than it meant to.
-pub(super) fn expect_rows(what: &str, expected: usize, found: i64) -> Result<(), StoreError> {
+pub(super) fn expect_rows(
+    what: &'static str,
+    expected: usize,
+    found: i64,
+) -> Result<(), StoreError> {
     if i64::try_from(expected) == Ok(found) {
         return Ok(());
     }
-    Err(StoreError::Invariant(format!("{what}: meant to touch {expected} rows, touched {found}")))
+    Err(StoreError::Stale { what, expected, found })
 }
 
 /// A stored value that the domain does not know.
@@ -90,7 +94,7 @@ mod tests {
             StoreError::Duplicate { .. } => "duplicate",
             StoreError::Lost(_) => "lost",
             StoreError::Unavailable(_) => "unavailable",
-            StoreError::Invariant(_) => "invariant",
+            StoreError::Invariant(_) | StoreError::Stale { .. } => "invariant",
             StoreError::Busy | StoreError::Other(_) => "other",
         };
         let table = [

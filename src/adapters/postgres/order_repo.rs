@@ -126,41 +126,8 @@ pub(super) async fn record(
     let columns = Columns::of(winners);
     let decided_at = winners.orders.last().map(|order| order.created_at);
     let before = sale.order_count - i64::try_from(winners.orders.len()).unwrap_or(i64::MAX);
-    let touched = sqlx::query!(
-        r#"WITH new_orders AS (
-             INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
-                                 balance_after, reference, created_at)
-             SELECT o.id, o.user_id, $1, o.sequence, o.quantity, $2, o.total,
-                    o.balance_after, o.reference, o.created_at
-             FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::integer[], $7::numeric[],
-                         $8::numeric[], $9::text[], $10::timestamptz[])
-               AS o (id, user_id, sequence, quantity, total, balance_after, reference, created_at)
-             RETURNING 1
-           ), new_entries AS (
-             INSERT INTO ledger_entries (id, user_id, number, type, amount, balance_after,
-                                         order_id, reference, created_at)
-             SELECT e.id, e.user_id, e.number, 'order', e.amount, e.balance_after,
-                    e.order_id, e.reference, e.created_at
-             FROM unnest($11::uuid[], $4::uuid[], $12::bigint[], $13::numeric[], $8::numeric[],
-                         $3::uuid[], $9::text[], $10::timestamptz[])
-               AS e (id, user_id, number, amount, balance_after, order_id, reference, created_at)
-             RETURNING 1
-           ), moved AS (
-             UPDATE wallets w
-             SET balance = n.balance, entry_count = n.entry_count, updated_at = $18
-             FROM unnest($14::uuid[], $15::numeric[], $16::bigint[], $17::bigint[])
-               AS n (user_id, balance, entry_count, entry_count_before)
-             WHERE w.user_id = n.user_id AND w.entry_count = n.entry_count_before
-             RETURNING 1
-           ), sold AS (
-             UPDATE sales SET stock = $19, order_count = $20, sold_out_at = $21
-             WHERE id = $1 AND order_count = $22
-             RETURNING 1
-           )
-           SELECT (SELECT count(*) FROM new_orders) AS "orders!",
-                  (SELECT count(*) FROM new_entries) AS "entries!",
-                  (SELECT count(*) FROM moved) AS "wallets!",
-                  (SELECT count(*) FROM sold) AS "sales!""#,
+    let touched = sqlx::query_file!(
+        "src/adapters/postgres/record.sql",
         sale.id.uuid(),
         sale.unit_price.decimal(),
         &columns.ids,

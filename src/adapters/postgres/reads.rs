@@ -4,7 +4,8 @@
 //! that remain are applied on the way.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, Postgres};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use super::error::store_error;
@@ -13,9 +14,10 @@ use super::order_lists::{
 };
 use super::order_repo::OrderRecord;
 use super::sale_repo::{self, SaleRecord};
+use super::session::Session;
 use super::store::Gate;
 use super::user_repo::{self, UserRecord};
-use super::verify_repo;
+use super::verify_repo::Auditor;
 use super::wallet_repo::EntryRecord;
 use crate::domain::books::Audit;
 use crate::domain::id::{OrderId, SaleId, UserId};
@@ -33,24 +35,18 @@ use crate::ports::store::StoreError;
 pub struct PgReads {
     pool: PgPool,
     gate: Gate,
-}
-
-/// A connection and the place at the gate that goes with it.
-struct Session {
-    connection: sqlx::pool::PoolConnection<Postgres>,
-    _slot: tokio::sync::OwnedSemaphorePermit,
+    auditor: Auditor,
 }
 
 impl PgReads {
-    /// Reads on `pool`, as many at a time as `gate` lets in.
-    pub fn new(pool: PgPool, gate: Gate) -> PgReads {
-        PgReads { pool, gate }
+    /// Reads on `pool`, as many at a time as `gate` lets in. Audits have a session of their own,
+    /// opened with `options`.
+    pub fn new(pool: PgPool, gate: Gate, options: PgConnectOptions) -> PgReads {
+        PgReads { pool, gate, auditor: Auditor::new(options) }
     }
 
     async fn session(&self) -> Result<Session, StoreError> {
-        let slot = self.gate.enter().await?;
-        let connection = self.pool.acquire().await.map_err(store_error)?;
-        Ok(Session { connection, _slot: slot })
+        Session::open(&self.pool, &self.gate).await
     }
 }
 
@@ -73,18 +69,18 @@ where
 impl Reads for PgReads {
     async fn find_order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         let mut session = self.session().await?;
-        sqlx::query_as!(
+        let found = sqlx::query_as!(
             OrderRecord,
             "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
                     reference, created_at
              FROM orders WHERE id = $1",
             id.uuid(),
         )
-        .fetch_optional(&mut *session.connection)
+        .fetch_optional(session.connection())
         .await
-        .map_err(store_error)?
-        .map(Order::try_from)
-        .transpose()
+        .map_err(store_error)?;
+        session.done();
+        found.map(Order::try_from).transpose()
     }
 
     async fn list_orders(
@@ -94,7 +90,7 @@ impl Reads for PgReads {
         limit: u32,
     ) -> Result<Page<Order, OrderPosition>, StoreError> {
         let mut session = self.session().await?;
-        let connection = &mut *session.connection;
+        let connection = session.connection();
         let rows = i64::from(limit) + 1;
         let by_sequence = filter.by_sequence();
         let before_id = match from {
@@ -116,6 +112,7 @@ impl Reads for PgReads {
         } else {
             orders_of_all(connection, before_id, rows).await?
         };
+        session.done();
         Ok(page(all(records)?, limit, |order: &Order| {
             if by_sequence {
                 OrderPosition::Sequence(order.sequence)
@@ -127,7 +124,9 @@ impl Reads for PgReads {
 
     async fn find_user(&self, id: UserId) -> Result<Option<User>, StoreError> {
         let mut session = self.session().await?;
-        user_repo::find(&mut session.connection, id).await
+        let user = user_repo::find(session.connection(), id).await?;
+        session.done();
+        Ok(user)
     }
 
     async fn list_users(
@@ -137,7 +136,7 @@ impl Reads for PgReads {
         limit: u32,
     ) -> Result<Page<User, Since>, StoreError> {
         let mut session = self.session().await?;
-        let connection = &mut *session.connection;
+        let connection = session.connection();
         let (created_at, id) = position(from);
         let records = match external_id {
             Some(external_id) => {
@@ -166,7 +165,9 @@ impl Reads for PgReads {
                 .await
             }
         };
-        let users = all(records.map_err(store_error)?)?;
+        let records = records.map_err(store_error)?;
+        session.done();
+        let users = all(records)?;
         Ok(page(users, limit, |user: &User| Since {
             created_at: user.created_at,
             id: user.id.uuid(),
@@ -179,9 +180,10 @@ impl Reads for PgReads {
             "SELECT balance, entry_count, updated_at FROM wallets WHERE user_id = $1",
             user.uuid(),
         )
-        .fetch_optional(&mut *session.connection)
+        .fetch_optional(session.connection())
         .await
         .map_err(store_error)?;
+        session.done();
         found
             .map(|row| {
                 let balance = super::order_repo::money(row.balance)?;
@@ -198,7 +200,7 @@ impl Reads for PgReads {
         limit: u32,
     ) -> Result<Option<Page<LedgerEntry, i64>>, StoreError> {
         let mut session = self.session().await?;
-        let connection = &mut *session.connection;
+        let connection = session.connection();
         let records = sqlx::query_as!(
             EntryRecord,
             "SELECT id, user_id, number, amount, balance_after, order_id, reference, created_at
@@ -211,7 +213,9 @@ impl Reads for PgReads {
         .fetch_all(&mut *connection)
         .await
         .map_err(store_error)?;
-        if records.is_empty() && user_repo::find(connection, user).await?.is_none() {
+        let known = !records.is_empty() || user_repo::find(connection, user).await?.is_some();
+        session.done();
+        if !known {
             return Ok(None);
         }
         Ok(Some(page(all(records)?, limit, |entry: &LedgerEntry| entry.number)))
@@ -219,11 +223,10 @@ impl Reads for PgReads {
 
     async fn find_sale(&self, id: SaleId) -> Result<Option<SaleView>, StoreError> {
         let mut session = self.session().await?;
-        let Some(sale) = sale_repo::find(&mut session.connection, id).await? else {
-            return Ok(None);
-        };
-        let read_at = super::wallet_repo::now(&mut session.connection).await?;
-        Ok(Some(SaleView { sale, read_at }))
+        let sale = sale_repo::find(session.connection(), id).await?;
+        let read_at = super::wallet_repo::now(session.connection()).await?;
+        session.done();
+        Ok(sale.map(|sale| SaleView { sale, read_at }))
     }
 
     async fn list_sales(
@@ -233,7 +236,7 @@ impl Reads for PgReads {
         limit: u32,
     ) -> Result<Page<SaleView, Since>, StoreError> {
         let mut session = self.session().await?;
-        let read_at = super::wallet_repo::now(&mut session.connection).await?;
+        let read_at = super::wallet_repo::now(session.connection()).await?;
         let (created_at, id) = position(from);
         let records = sqlx::query_as!(
             SaleRecord,
@@ -253,9 +256,10 @@ impl Reads for PgReads {
             read_at,
             i64::from(limit) + 1,
         )
-        .fetch_all(&mut *session.connection)
+        .fetch_all(session.connection())
         .await
         .map_err(store_error)?;
+        session.done();
         let sales = page(all(records)?, limit, |sale: &Sale| Since {
             created_at: sale.created_at,
             id: sale.id.uuid(),
@@ -265,17 +269,7 @@ impl Reads for PgReads {
     }
 
     async fn audit(&self) -> Result<Audit, StoreError> {
-        let mut session = self.session().await?;
-        verify_repo::audit(&mut session.connection).await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        let mut session = self.session().await?;
-        sqlx::query("SELECT 1")
-            .execute(&mut *session.connection)
-            .await
-            .map(drop)
-            .map_err(store_error)
+        self.auditor.audit().await
     }
 }
 

@@ -52,14 +52,17 @@ pub fn version_expected() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
+/// Looked for in our own schema only: a shop's own table of that name, in another schema on the
+/// path, is not ours.
+const OWN_TABLE: &str =
+    "SELECT to_regclass(quote_ident(current_schema()) || '._sqlx_migrations')::text";
+
 /// The newest version in the database; 0 when it was never migrated.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn version_found(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
-        .fetch_one(&mut *connection)
-        .await?;
+    let table: Option<String> = sqlx::query_scalar(OWN_TABLE).fetch_one(&mut *connection).await?;
     if table.is_none() {
         return Ok(0);
     }
@@ -83,9 +86,9 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
         let advice = "start the newer binary";
         return Err(SchemaError::Version { found, expected, advice });
     }
-    // A migration may take longer than an order may.
+    // A migration may take longer than an order may, and waits for another instance's.
     sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
-    sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
+    sqlx::query("SET lock_timeout = '60s'").execute(&mut *connection).await?;
     MIGRATIONS.run(&mut *connection).await?;
     // The session's limits were lifted: it does not go back to the pool.
     connection.detach().close().await?;
@@ -135,16 +138,4 @@ pub async fn settle_currency(pool: &PgPool, configured: &str) -> Result<(), Sche
         return Ok(());
     }
     Err(SchemaError::Currency { found, configured: configured.to_owned() })
-}
-
-/// Whether there is nobody and nothing in the database yet.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn is_empty(pool: &PgPool) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT NOT EXISTS (SELECT FROM users) AND NOT EXISTS (SELECT FROM sales) AS "empty!""#
-    )
-    .fetch_one(pool)
-    .await
 }

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{PgPool, Postgres};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::connect::SessionLimits;
 use super::error::{commit_error, store_error};
-use super::{key_repo, order_repo, sale_repo, user_repo, wallet_repo};
+use super::{key_repo, look_repo, order_repo, sale_repo, user_repo, wallet_repo};
 use crate::domain::Instant as Moment;
 use crate::domain::id::{EntryId, SaleId, UserId};
 use crate::domain::key::{Fingerprint, KeyRef};
@@ -55,82 +57,132 @@ impl Gate {
 pub struct PgStore {
     pool: PgPool,
     gate: Option<Gate>,
+    patience: Duration,
 }
 
 impl PgStore {
     /// For callers that admission has counted already.
     pub fn admitted(pool: PgPool) -> PgStore {
-        PgStore { pool, gate: None }
+        PgStore { pool, gate: None, patience: SessionLimits::default().patience() }
     }
 
     /// For everyone else.
     pub fn gated(pool: PgPool, gate: Gate) -> PgStore {
-        PgStore { pool, gate: Some(gate) }
+        PgStore { gate: Some(gate), ..PgStore::admitted(pool) }
+    }
+
+    /// With the patience that goes with the sessions' limits.
+    pub fn under(self, limits: SessionLimits) -> PgStore {
+        PgStore { patience: limits.patience(), ..self }
     }
 }
 
-/// One open transaction. Whoever holds it runs in a task that is never dropped half-way.
+/// One open transaction. Unless it is ended by [`Transaction::commit`] or
+/// [`Transaction::rollback`], its session is closed and not given back: it may be in the middle of
+/// a statement, and the pool must never hand out a session with an open transaction (sqlx issue
+/// #4393).
 pub struct PgTransaction {
-    inner: sqlx::Transaction<'static, Postgres>,
+    session: Option<PoolConnection<Postgres>>,
     _slot: Option<tokio::sync::OwnedSemaphorePermit>,
 }
+
+impl Drop for PgTransaction {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            drop(session.detach());
+        }
+    }
+}
+
+impl PgTransaction {
+    fn session(&mut self) -> &mut PgConnection {
+        self.session.as_mut().expect("a transaction has its session until it ends")
+    }
+
+    /// Sends a statement that ends the transaction; only then may the session go back.
+    async fn end(mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statement).execute(self.session()).await?;
+        drop(self.session.take());
+        Ok(())
+    }
+}
+
+/// Said in full, so that a database with other defaults behaves the same and a read-only server
+/// says no at once.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 impl Store for PgStore {
     type Transaction = PgTransaction;
 
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// A session that died in the pool is found out by BEGIN itself and thrown away; at most the
-    /// whole pool can have died.
+    /// whole pool can have died. Whatever else BEGIN says, nothing was executed.
     async fn begin(&self) -> Result<PgTransaction, StoreError> {
-        let slot = match &self.gate {
+        let mut slot = match &self.gate {
             Some(gate) => Some(gate.enter().await?),
             None => None,
         };
         let began = Instant::now();
         let mut sessions_left = self.pool.options().get_max_connections() + 1;
-        let inner = loop {
-            match self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await {
-                Ok(transaction) => break transaction,
-                Err(error) => match store_error(error) {
-                    StoreError::Lost(_) if sessions_left > 0 => sessions_left -= 1,
-                    StoreError::Lost(detail) => return Err(StoreError::Unavailable(detail)),
-                    error => return Err(error),
-                },
+        loop {
+            let session = self.pool.acquire().await.map_err(|error| away(store_error(error)))?;
+            let mut transaction = PgTransaction { session: Some(session), _slot: None };
+            match sqlx::raw_sql(BEGIN).execute(transaction.session()).await.map_err(store_error) {
+                Ok(_) => {
+                    note_wait(began.elapsed());
+                    transaction._slot = slot.take();
+                    return Ok(transaction);
+                }
+                Err(StoreError::Lost(_)) if sessions_left > 0 => sessions_left -= 1,
+                Err(error) => return Err(away(error)),
             }
-        };
-        let waited = began.elapsed();
-        metrics::histogram!(signals::POOL_WAIT).record(waited);
-        if waited > WAIT_WORTH_A_WARNING {
-            let waited_seconds = waited.as_secs_f64();
-            tracing::warn!(waited_seconds, "a database connection was waited for");
         }
-        Ok(PgTransaction { inner, _slot: slot })
+    }
+}
+
+/// Without a transaction nothing was executed, whatever the reason.
+fn away(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Busy => StoreError::Busy,
+        error => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+fn note_wait(waited: Duration) {
+    metrics::histogram!(signals::POOL_WAIT).record(waited);
+    if waited > WAIT_WORTH_A_WARNING {
+        let waited_seconds = waited.as_secs_f64();
+        tracing::warn!(waited_seconds, "a database connection was waited for");
     }
 }
 
 impl Transaction for PgTransaction {
     async fn claim_keys(&mut self, claims: &[Claim]) -> Result<Vec<bool>, StoreError> {
         debug_assert!(claims.is_sorted_by(|a, b| a.key < b.key), "keys are claimed ascending");
-        let ours = key_repo::claim(&mut self.inner, claims).await?;
+        let ours = key_repo::claim(self.session(), claims).await?;
         Ok(claims.iter().map(|claim| ours.contains(&claim.resource_id)).collect())
     }
 
     async fn earlier(&mut self, key: &KeyRef) -> Result<Option<Earlier>, StoreError> {
-        key_repo::earlier(&mut self.inner, key).await
+        key_repo::earlier(self.session(), key).await
     }
 
     async fn earlier_orders(
         &mut self,
         keys: &[KeyRef],
     ) -> Result<HashMap<KeyRef, (Fingerprint, Order)>, StoreError> {
-        key_repo::earlier_orders(&mut self.inner, keys).await
+        key_repo::earlier_orders(self.session(), keys).await
     }
 
     async fn release_keys(&mut self, keys: &[KeyRef]) -> Result<(), StoreError> {
-        key_repo::release(&mut self.inner, keys).await
+        key_repo::release(self.session(), keys).await
     }
 
     async fn lock_sale(&mut self, sale_id: SaleId) -> Result<SaleLock, StoreError> {
-        let sale = sale_repo::lock(&mut self.inner, sale_id).await?;
+        let sale = sale_repo::lock(self.session(), sale_id).await?;
         Ok(SaleLock { sale_id, sale })
     }
 
@@ -141,15 +193,23 @@ impl Transaction for PgTransaction {
     ) -> Result<Buyers, StoreError> {
         debug_assert!(users.is_sorted_by(|a, b| a < b), "wallets are locked ascending");
         let limited = lock.sale.as_ref().is_some_and(|sale| sale.per_user_limit.is_some());
-        wallet_repo::lock_buyers(&mut self.inner, lock.sale_id, limited, users).await
+        wallet_repo::lock_buyers(self.session(), lock.sale_id, limited, users).await
+    }
+
+    async fn look(
+        &mut self,
+        sale: SaleId,
+        users: &[UserId],
+    ) -> Result<(Option<Sale>, Buyers), StoreError> {
+        look_repo::look(self.session(), sale, users).await
     }
 
     async fn record(&mut self, winners: &Winners) -> Result<(), StoreError> {
-        order_repo::record(&mut self.inner, winners).await
+        order_repo::record(self.session(), winners).await
     }
 
     async fn lock_wallet(&mut self, user: UserId) -> Result<Option<(Wallet, Moment)>, StoreError> {
-        wallet_repo::lock(&mut self.inner, user).await
+        wallet_repo::lock(self.session(), user).await
     }
 
     async fn record_deposit(
@@ -157,40 +217,40 @@ impl Transaction for PgTransaction {
         entry: &LedgerEntry,
         wallet: &Wallet,
     ) -> Result<(), StoreError> {
-        wallet_repo::record_deposit(&mut self.inner, entry, wallet).await
+        wallet_repo::record_deposit(self.session(), entry, wallet).await
     }
 
     async fn deposit(&mut self, id: EntryId) -> Result<Option<LedgerEntry>, StoreError> {
-        wallet_repo::deposit(&mut self.inner, id).await
+        wallet_repo::deposit(self.session(), id).await
     }
 
     async fn now(&mut self) -> Result<Moment, StoreError> {
-        wallet_repo::now(&mut self.inner).await
+        wallet_repo::now(self.session()).await
     }
 
     async fn insert_user(&mut self, user: &User) -> Result<bool, StoreError> {
-        user_repo::insert(&mut self.inner, user).await
+        user_repo::insert(self.session(), user).await
     }
 
     async fn user(&mut self, id: UserId) -> Result<Option<User>, StoreError> {
-        user_repo::find(&mut self.inner, id).await
+        user_repo::find(self.session(), id).await
     }
 
     async fn insert_sale(&mut self, sale: &Sale) -> Result<(), StoreError> {
-        sale_repo::insert(&mut self.inner, sale).await
+        sale_repo::insert(self.session(), sale).await
     }
 
     async fn sale(&mut self, id: SaleId) -> Result<Option<Sale>, StoreError> {
-        sale_repo::find(&mut self.inner, id).await
+        sale_repo::find(self.session(), id).await
     }
 
     async fn commit(self) -> Result<(), CommitError> {
-        self.inner.commit().await.map_err(commit_error)
+        self.end("COMMIT").await.map_err(commit_error)
     }
 
     /// A rollback that fails has no session left to roll back.
     async fn rollback(self) {
-        if let Err(error) = self.inner.rollback().await {
+        if let Err(error) = self.end("ROLLBACK").await {
             tracing::debug!(%error, "rollback on a lost session");
         }
     }

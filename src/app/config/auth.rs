@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::values::Reader;
+use super::values::{Reader, path, said};
 use crate::adapters::http::AuthMode;
 use crate::adapters::token::{SECRET_MIN_BYTES, TokenOptions, Verifier};
 use crate::app::cli::RawSettings;
@@ -15,7 +15,7 @@ pub(super) fn read_secret(reader: &mut Reader, raw: &RawSettings) -> Option<Vec<
         (Some(secret), _) if !secret.is_empty() => {
             ("FLASHDEAL_JWT_SECRET", secret.clone().into_bytes())
         }
-        (_, Some(path)) => {
+        (_, Some(path)) if !path.as_os_str().is_empty() => {
             let text = read_file(reader, "FLASHDEAL_JWT_SECRET_FILE", path)?;
             let secret = text.trim_end_matches(['\r', '\n']).as_bytes().to_vec();
             ("FLASHDEAL_JWT_SECRET_FILE", secret)
@@ -72,6 +72,19 @@ pub(super) fn read_auth(
     }
 }
 
+/// Keys that nobody asks for.
+pub(super) fn auth_warnings(raw: &RawSettings, auth: &AuthMode, secret: bool) -> Vec<String> {
+    let keys = secret || path(raw.jwks_file.as_ref()).is_some();
+    if !matches!(auth, AuthMode::Open) || !keys {
+        return Vec::new();
+    }
+    vec![
+        "keys for tokens are set, and FLASHDEAL_AUTH is open: nobody is asked for a token; \
+          FLASHDEAL_AUTH=jwt asks"
+            .to_owned(),
+    ]
+}
+
 fn read_verifier(
     reader: &mut Reader,
     raw: &RawSettings,
@@ -82,7 +95,7 @@ fn read_verifier(
     if let Some(secret) = secret {
         verifier = verifier.with_secret(secret);
     }
-    if let Some(path) = &raw.jwks_file {
+    if let Some(path) = &path(raw.jwks_file.as_ref()) {
         let Some(json) = read_file(reader, "FLASHDEAL_JWKS_FILE", path) else {
             return AuthMode::Open;
         };
@@ -94,9 +107,9 @@ fn read_verifier(
             }
         };
     }
-    let any_key_named = raw.jwt_secret.as_deref().is_some_and(|secret| !secret.is_empty())
-        || raw.jwt_secret_file.is_some()
-        || raw.jwks_file.is_some();
+    let any_key_named = said(raw.jwt_secret.as_ref()).is_some()
+        || path(raw.jwt_secret_file.as_ref()).is_some()
+        || path(raw.jwks_file.as_ref()).is_some();
     if !any_key_named {
         let reason = "needs FLASHDEAL_JWT_SECRET, FLASHDEAL_JWT_SECRET_FILE or FLASHDEAL_JWKS_FILE";
         reader.fault("FLASHDEAL_AUTH", "jwt", reason);

@@ -4,6 +4,7 @@
 //! secrets are never repeated.
 
 mod auth;
+mod choices;
 mod values;
 
 use std::net::SocketAddr;
@@ -13,11 +14,10 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
-use tracing_subscriber::EnvFilter;
 
-use auth::{read_auth, read_secret};
+use auth::{auth_warnings, read_auth, read_secret};
 pub use values::duration;
-use values::{Reader, currency, network, origin, within};
+use values::{Reader, path, said};
 
 use crate::adapters::http::AuthMode;
 use crate::adapters::postgres::connect;
@@ -67,13 +67,19 @@ pub struct Settings {
     pub log: String,
     /// How to log.
     pub log_format: LogFormat,
+    /// Settings that are allowed and probably not meant, one sentence each, for the log.
+    pub warnings: Vec<String>,
 }
 
 /// The rhythm of decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
+    /// The orders that wait for one sale, together in one transaction.
+    Grouped,
     /// One order, one transaction, locks first.
     Pessimistic,
+    /// One order, one transaction, no locks: a version check instead.
+    Optimistic,
 }
 
 /// How log lines look.
@@ -104,41 +110,21 @@ impl Settings {
             |text| text.parse().ok(),
         );
         let token = TokenOptions {
-            issuer: raw.jwt_issuer.clone().unwrap_or_else(|| "flashdeal".to_owned()),
-            audience: raw.jwt_audience.clone().unwrap_or_else(|| "flashdeal".to_owned()),
+            issuer: said(raw.jwt_issuer.as_ref()).unwrap_or("flashdeal").to_owned(),
+            audience: said(raw.jwt_audience.as_ref()).unwrap_or("flashdeal").to_owned(),
         };
         let jwt_secret = read_secret(&mut reader, raw);
         let auth = read_auth(&mut reader, raw, listen, &token, jwt_secret.as_deref());
+        let warnings = auth_warnings(raw, &auth, jwt_secret.is_some());
+        let r = &mut reader;
         let settings = Settings {
-            database: read_database(&mut reader, raw),
-            data_dir: raw.data_dir.clone().unwrap_or_else(|| PathBuf::from(".flashdeal")),
+            database: read_database(r, raw),
+            data_dir: path(raw.data_dir.as_ref()).unwrap_or_else(|| PathBuf::from(".flashdeal")),
             listen,
-            engine: reader.read(
-                "FLASHDEAL_ENGINE",
-                raw.engine.as_ref(),
-                EngineChoice::Pessimistic,
-                "accepted is pessimistic (optimistic and grouped are not in this version)",
-                |text| (text == "pessimistic").then_some(EngineChoice::Pessimistic),
-            ),
-            db_connections: reader.read(
-                "FLASHDEAL_DB_CONNECTIONS",
-                raw.db_connections.as_ref(),
-                10,
-                "accepted is an integer from 2 to 1000",
-                |text| within(text, 2, 1_000),
-            ),
-            migrate: reader.read(
-                "FLASHDEAL_MIGRATE",
-                raw.migrate.as_ref(),
-                true,
-                "accepted are auto and off",
-                |text| match text {
-                    "auto" => Some(true),
-                    "off" => Some(false),
-                    _ => None,
-                },
-            ),
-            startup_timeout: reader.duration(
+            engine: choices::engine(r, raw),
+            db_connections: choices::db_connections(r, raw),
+            migrate: choices::migrate(r, raw),
+            startup_timeout: r.duration(
                 "FLASHDEAL_STARTUP_TIMEOUT",
                 raw.startup_timeout.as_ref(),
                 60,
@@ -146,68 +132,21 @@ impl Settings {
             auth,
             token,
             jwt_secret,
-            currency: reader.read(
-                "FLASHDEAL_CURRENCY",
-                raw.currency.as_ref(),
-                "USD".to_owned(),
-                "accepted is one ISO 4217 code of three capitals whose unit has two decimals",
-                currency,
-            ),
-            lock_timeout: reader.duration("FLASHDEAL_LOCK_TIMEOUT", raw.lock_timeout.as_ref(), 2),
-            request_timeout: reader.duration(
+            currency: choices::currency(r, raw),
+            lock_timeout: r.duration("FLASHDEAL_LOCK_TIMEOUT", raw.lock_timeout.as_ref(), 2),
+            request_timeout: r.duration(
                 "FLASHDEAL_REQUEST_TIMEOUT",
                 raw.request_timeout.as_ref(),
                 10,
             ),
-            shutdown_grace: reader.duration(
-                "FLASHDEAL_SHUTDOWN_GRACE",
-                raw.shutdown_grace.as_ref(),
-                30,
-            ),
-            max_queue: reader.read(
-                "FLASHDEAL_MAX_QUEUE",
-                raw.max_queue.as_ref(),
-                16_384,
-                "accepted is an integer from 1 to 1000000",
-                |text| within(text, 1, 1_000_000).map(|number| number as usize),
-            ),
-            trusted_proxies: reader.list(
-                "FLASHDEAL_TRUSTED_PROXIES",
-                raw.trusted_proxies.as_ref(),
-                "accepted are addresses and networks, such as 10.0.0.0/8, comma-separated",
-                network,
-            ),
-            cors_origins: reader.list(
-                "FLASHDEAL_CORS_ORIGINS",
-                raw.cors_origins.as_ref(),
-                "accepted are origins, such as https://shop.example, comma-separated",
-                origin,
-            ),
-            ops_listen: reader.read(
-                "FLASHDEAL_OPS_LISTEN",
-                raw.ops_listen.as_ref(),
-                None,
-                "accepted is ADDRESS:PORT, such as 127.0.0.1:3001",
-                |text| text.parse().ok().map(Some),
-            ),
-            log: reader.read(
-                "FLASHDEAL_LOG",
-                raw.log.as_ref(),
-                "info".to_owned(),
-                "accepted is RUST_LOG syntax, such as info or flashdeal=debug,info",
-                |text| EnvFilter::try_new(text).ok().map(|_| text.to_owned()),
-            ),
-            log_format: reader.read(
-                "FLASHDEAL_LOG_FORMAT",
-                raw.log_format.as_ref(),
-                LogFormat::Pretty,
-                "accepted are pretty and json",
-                |text| match text {
-                    "pretty" => Some(LogFormat::Pretty),
-                    "json" => Some(LogFormat::Json),
-                    _ => None,
-                },
-            ),
+            shutdown_grace: r.duration("FLASHDEAL_SHUTDOWN_GRACE", raw.shutdown_grace.as_ref(), 30),
+            max_queue: choices::max_queue(r, raw),
+            trusted_proxies: choices::trusted_proxies(r, raw),
+            cors_origins: choices::cors_origins(r, raw),
+            ops_listen: choices::ops_listen(r, raw),
+            log: choices::log(r, raw),
+            log_format: choices::log_format(r, raw),
+            warnings,
         };
         if settings.request_timeout <= settings.lock_timeout * 2 {
             let accepted = "must be more than twice FLASHDEAL_LOCK_TIMEOUT, so that the database \

@@ -1,6 +1,7 @@
 //! Reading single values: text in, a typed value or a sentence out.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -67,6 +68,16 @@ impl Reader {
     }
 }
 
+/// A text that was really said: empty is unset.
+pub(super) fn said(raw: Option<&String>) -> Option<&str> {
+    raw.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+/// A path that was really said.
+pub(super) fn path(raw: Option<&PathBuf>) -> Option<PathBuf> {
+    raw.filter(|path| !path.as_os_str().is_empty()).cloned()
+}
+
 /// Reads `500ms`, `2s`, `1m`, `1h`.
 pub fn duration(text: &str) -> Option<Duration> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;
@@ -87,16 +98,18 @@ pub(super) fn within(text: &str, min: u32, max: u32) -> Option<u32> {
     text.parse().ok().filter(|number| (min..=max).contains(number))
 }
 
-/// Codes whose unit has no decimals, or three or four (ISO 4217, list one).
-const NOT_TWO_DECIMALS: &[&str] = &[
-    "BHD", "BIF", "CLF", "CLP", "DJF", "GNF", "IQD", "ISK", "JOD", "JPY", "KMF", "KRW", "KWD",
-    "LYD", "OMR", "PYG", "RWF", "TND", "UGX", "UYI", "UYW", "VND", "VUV", "XAF", "XOF", "XPF",
-];
+/// The codes in use whose unit has two decimals (ISO 4217, list one, as of 2025).
+const TWO_DECIMALS: &str = "\
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF \
+    CHF CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD \
+    HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA \
+    MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN \
+    QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP \
+    TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG";
 
 /// A code of ISO 4217 whose unit has two decimals.
 pub(super) fn currency(text: &str) -> Option<String> {
-    let shape = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
-    (shape && !NOT_TWO_DECIMALS.contains(&text)).then(|| text.to_owned())
+    TWO_DECIMALS.split(' ').any(|code| code == text).then(|| text.to_owned())
 }
 
 /// An address or a network.

@@ -8,8 +8,15 @@
 //! | 4 lock wallets, ascending; read clock and units bought | after the sale, a new snapshot |
 //! | 5 write orders, debits, wallets, sale as sets | winners only, the sale's row once |
 //! | 6 give back keys of refused neighbours (mixed groups only) | a refusal frees its key |
+//! | 7 claim some of them again (only for the twins below) | the twin's order stands under it |
 //!
-//! So a lone order costs four statements between BEGIN and COMMIT, a group six, at any size.
+//! So a lone order costs four statements between BEGIN and COMMIT, a group seven at most, at any
+//! size. [`Locking::Never`] reads 3 and 4 in one statement without locks, and 5 finds out whether
+//! what was read still stands.
+//!
+//! A key that is more than once in a group is claimed for its first arrival. The others are its
+//! twins: as long as no order stands under the key, each is decided at its own place; from then on
+//! each is answered as any later request with this key.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,116 +26,139 @@ use super::OrderAnswer;
 use crate::domain::decision::{Buyer, debit_for, decide};
 use crate::domain::id::{SaleId, UserId};
 use crate::domain::key::{Fingerprint, KeyRef};
-use crate::domain::order::PlaceOrder;
+use crate::domain::order::{Order, PlaceOrder};
 use crate::domain::sale::Sale;
 use crate::logic::keyed::{self, Answer};
 use crate::logic::transact::{Ending, Trouble, Work};
 use crate::ports::signals;
-use crate::ports::store::{Buyers, Claim, SaleLock, StoreError, Transaction, Winners};
+use crate::ports::store::{Buyers, Claim, StoreError, Transaction, Winners};
 
-/// Orders of one sale with distinct keys, in the order of arrival.
+/// Whether rows are locked before they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// Sale, then wallets: what was read cannot change before COMMIT.
+    First,
+    /// Not at all: the write succeeds only where nothing has changed since.
+    Never,
+}
+
+/// Orders of one sale in the order of arrival.
 pub struct Group {
     sale_id: SaleId,
     members: Vec<Member>,
+    locking: Locking,
 }
 
 struct Member {
     order: PlaceOrder,
     key: KeyRef,
     fingerprint: Fingerprint,
+    /// The first arrival with the same key, if this is not the first.
+    twin_of: Option<usize>,
+}
+
+/// What became of an order so far.
+type Decided = Option<OrderAnswer>;
+
+/// What the decisions rest on.
+struct Facts {
+    sale: Option<Sale>,
+    buyers: Buyers,
 }
 
 impl Group {
     /// A group of one.
-    pub fn of_one(order: PlaceOrder) -> Group {
-        Group::new(order.sale_id, vec![order])
+    pub fn of_one(order: PlaceOrder, locking: Locking) -> Group {
+        Group { locking, ..Group::new(order.sale_id, vec![order]) }
     }
 
-    /// A group. All orders must name `sale_id` and have distinct keys.
+    /// A group that locks first. All orders must name `sale_id`.
     pub fn new(sale_id: SaleId, orders: Vec<PlaceOrder>) -> Group {
         assert!(orders.iter().all(|order| order.sale_id == sale_id), "one sale to a group");
-        let members = orders
-            .into_iter()
-            .map(|order| Member { key: order.key_ref(), fingerprint: order.fingerprint(), order })
-            .collect();
-        Group { sale_id, members }
+        let mut first_with: HashMap<KeyRef, usize> = HashMap::with_capacity(orders.len());
+        let members = orders.into_iter().enumerate().map(|(at, order)| {
+            let key = order.key_ref();
+            let first = *first_with.entry(key.clone()).or_insert(at);
+            let twin_of = (first != at).then_some(first);
+            Member { fingerprint: order.fingerprint(), key, order, twin_of }
+        });
+        Group { sale_id, members: members.collect(), locking: Locking::First }
     }
 
     /// Claims the keys. The answer holds what is settled already, by position.
-    async fn claim<T: Transaction>(
-        &self,
-        transaction: &mut T,
-    ) -> Result<Vec<Option<OrderAnswer>>, Trouble> {
-        let mut ascending: Vec<usize> = (0..self.members.len()).collect();
+    async fn claim<T: Transaction>(&self, transaction: &mut T) -> Result<Vec<Decided>, Trouble> {
+        let owners = (0..self.members.len()).filter(|at| self.members[*at].twin_of.is_none());
+        let mut ascending: Vec<usize> = owners.collect();
         ascending.sort_by(|a, b| self.members[*a].key.cmp(&self.members[*b].key));
         let claims: Vec<Claim> = ascending.iter().map(|at| self.members[*at].claim()).collect();
         let began = Instant::now();
-        let claimed = transaction.claim_keys(&claims).await.map_err(keyed::key_busy)?;
+        let claimed = transaction.claim_keys(&claims).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "key").record(began.elapsed());
+        let claimed = claimed.map_err(keyed::unsettled)?;
 
-        let taken: Vec<usize> =
-            ascending.iter().zip(&claimed).filter(|(_, ours)| !**ours).map(|(at, _)| *at).collect();
-        let mut settled: Vec<Option<OrderAnswer>> = self.members.iter().map(|_| None).collect();
-        if taken.is_empty() {
+        let mut settled: Vec<Decided> = self.members.iter().map(|_| None).collect();
+        let taken = ascending.iter().zip(&claimed).filter(|(_, ours)| !**ours);
+        let keys: Vec<KeyRef> = taken.map(|(at, _)| self.members[*at].key.clone()).collect();
+        if keys.is_empty() {
             return Ok(settled);
         }
-        let keys: Vec<KeyRef> = taken.iter().map(|at| self.members[*at].key.clone()).collect();
-        let mut earlier = transaction.earlier_orders(&keys).await.map_err(keyed::key_busy)?;
-        for at in taken {
-            let member = &self.members[at];
-            let Some((fingerprint, order)) = earlier.remove(&member.key) else {
-                return Err(StoreError::Retry { sqlstate: "key_vanished".to_owned() }.into());
-            };
-            settled[at] = Some(if order.id == member.order.order_id {
-                // Our own, from a COMMIT that went through unseen.
-                Answer::Made(order)
-            } else if fingerprint == member.fingerprint {
-                Answer::Replayed(order)
-            } else {
-                Answer::KeyReused { resource_id: order.id.uuid() }
-            });
+        let earlier = transaction.earlier_orders(&keys).await.map_err(keyed::unsettled)?;
+        if earlier.len() != keys.len() {
+            // Nothing in the house deletes a committed key or its order.
+            let found = format!("{} of {} committed keys have an order", earlier.len(), keys.len());
+            return Err(StoreError::Invariant(found).into());
+        }
+        for (member, answer) in self.members.iter().zip(&mut settled) {
+            *answer =
+                earlier.get(&member.key).map(|(made_by, order)| member.again(*made_by, order));
         }
         Ok(settled)
     }
 
-    /// Locks the sale, then the wallets of those still undecided.
-    async fn lock<T: Transaction>(
+    /// The facts for those still undecided.
+    async fn read<T: Transaction>(
         &self,
         transaction: &mut T,
-        settled: &[Option<OrderAnswer>],
-    ) -> Result<(SaleLock, Buyers), StoreError> {
-        let began = Instant::now();
-        let lock = transaction.lock_sale(self.sale_id).await?;
-        metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
-
+        settled: &[Decided],
+    ) -> Result<Facts, StoreError> {
         let undecided = self.members.iter().zip(settled).filter(|(_, answer)| answer.is_none());
         let mut users: Vec<UserId> = undecided.map(|(member, _)| member.order.user_id).collect();
         users.sort_unstable();
         users.dedup();
+        if self.locking == Locking::Never {
+            let (sale, buyers) = transaction.look(self.sale_id, &users).await?;
+            return Ok(Facts { sale, buyers });
+        }
         let began = Instant::now();
-        let buyers = transaction.lock_buyers(&lock, &users).await?;
+        let lock = transaction.lock_sale(self.sale_id).await;
+        metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
+        let lock = lock?;
+        let began = Instant::now();
+        let buyers = transaction.lock_buyers(&lock, &users).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "wallet").record(began.elapsed());
-        Ok((lock, buyers))
+        Ok(Facts { sale: lock.sale, buyers: buyers? })
     }
 
     /// Folds `decide` over the undecided, in the order of arrival, in memory.
-    fn decide(
-        &self,
-        sale: Option<Sale>,
-        buyers: Buyers,
-        settled: &mut [Option<OrderAnswer>],
-    ) -> Winners {
-        let mut sale = sale;
-        let mut by_user: HashMap<UserId, Buyer> = buyers.by_user;
+    fn decide(&self, facts: Facts, settled: &mut [Decided]) -> Winners {
+        let (mut sale, now) = (facts.sale, facts.buyers.now);
+        let mut by_user: HashMap<UserId, Buyer> = facts.buyers.by_user;
         let mut touched = BTreeMap::new();
+        let mut made: HashMap<&KeyRef, usize> = HashMap::new();
         let mut winners = Winners::default();
-        for (member, answer) in self.members.iter().zip(settled) {
-            if answer.is_some() {
+        for (at, member) in self.members.iter().enumerate() {
+            if settled[at].is_some() {
+                continue;
+            }
+            if let Some(maker) = made.get(&member.key)
+                && let Some(Answer::Made(order)) = &settled[*maker]
+            {
+                settled[at] = Some(member.again(self.members[*maker].fingerprint, order));
                 continue;
             }
             let wish = &member.order;
             let buyer = by_user.entry(wish.user_id).or_default();
-            *answer = Some(match decide(sale.as_ref(), buyer, wish, buyers.now) {
+            settled[at] = Some(match decide(sale.as_ref(), buyer, wish, now) {
                 Err(refusal) => Answer::Refused(refusal),
                 Ok(order) => {
                     let wallet = buyer.wallet.as_mut().expect("a yes implies a wallet");
@@ -139,6 +169,7 @@ impl Group {
                     sale.as_mut().expect("a yes implies a sale").apply(&order);
                     winners.entries.push(entry);
                     winners.orders.push(order.clone());
+                    made.insert(&member.key, at);
                     Answer::Made(order)
                 }
             });
@@ -148,17 +179,61 @@ impl Group {
         winners
     }
 
-    /// The keys we claimed for orders that were then refused.
-    fn refused_keys(&self, settled: &[Option<OrderAnswer>]) -> Vec<KeyRef> {
-        let members = self.members.iter().zip(settled);
-        members
-            .filter(|(_, answer)| matches!(answer, Some(Answer::Refused(_))))
-            .map(|(member, _)| member.key.clone())
-            .collect()
+    /// Writes the winners, and leaves each claimed key with its order or free.
+    async fn write<T: Transaction>(
+        &self,
+        transaction: &mut T,
+        winners: &Winners,
+        settled: &[Decided],
+    ) -> Result<(), StoreError> {
+        match transaction.record(winners).await {
+            Err(StoreError::Stale { .. } | StoreError::Duplicate { .. })
+                if self.locking == Locking::Never =>
+            {
+                return Err(StoreError::Retry { sqlstate: "stale".to_owned() });
+            }
+            recorded => recorded?,
+        }
+        let members = || self.members.iter().zip(settled);
+        let refused = members().filter(|(member, answer)| {
+            member.twin_of.is_none() && matches!(answer, Some(Answer::Refused(_)))
+        });
+        let refused: Vec<KeyRef> = refused.map(|(member, _)| member.key.clone()).collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        transaction.release_keys(&refused).await?;
+        let twins = members().filter(|(member, answer)| {
+            member.twin_of.is_some() && matches!(answer, Some(Answer::Made(_)))
+        });
+        let mut again: Vec<Claim> = twins.map(|(member, _)| member.claim()).collect();
+        if again.is_empty() {
+            return Ok(());
+        }
+        again.sort_by(|a, b| a.key.cmp(&b.key));
+        let ours = transaction.claim_keys(&again).await?;
+        if ours.contains(&false) {
+            let found = "a key that this transaction holds was claimed by another";
+            return Err(StoreError::Invariant(found.to_owned()));
+        }
+        Ok(())
     }
 }
 
 impl Member {
+    /// The answer when an order stands under this key already: that order again to the same
+    /// request, a refusal to any other. Our own order is there when an earlier run of this
+    /// transaction committed unseen.
+    fn again(&self, made_by: Fingerprint, order: &Order) -> OrderAnswer {
+        if order.id == self.order.order_id {
+            Answer::Made(order.clone())
+        } else if made_by == self.fingerprint {
+            Answer::Replayed(order.clone())
+        } else {
+            Answer::KeyReused { resource_id: order.id.uuid() }
+        }
+    }
+
     fn claim(&self) -> Claim {
         Claim {
             key: self.key.clone(),
@@ -178,22 +253,20 @@ impl<T: Transaction> Work<T> for Group {
 
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Vec<OrderAnswer>>, Trouble> {
         let mut settled = self.claim(transaction).await?;
-        let mut wrote = false;
-        if settled.iter().any(Option::is_none) {
-            let (lock, buyers) = self.lock(transaction, &settled).await?;
-            let winners = self.decide(lock.sale, buyers, &mut settled);
-            if !winners.orders.is_empty() {
-                transaction.record(&winners).await?;
-                let refused = self.refused_keys(&settled);
-                if !refused.is_empty() {
-                    transaction.release_keys(&refused).await?;
-                }
-                wrote = true;
-            }
+        let mut winners = Winners::default();
+        if settled.contains(&None) {
+            let facts = self.read(transaction, &settled).await?;
+            winners = self.decide(facts, &mut settled);
         }
-        let answers: Vec<OrderAnswer> =
-            settled.into_iter().map(|answer| answer.expect("every order is settled")).collect();
-        Ok(if wrote { Ending::Commit(answers) } else { Ending::Rollback(answers) })
+        if !winners.orders.is_empty() {
+            self.write(transaction, &winners, &settled).await?;
+        }
+        let answers: Vec<OrderAnswer> = settled.into_iter().flatten().collect();
+        assert_eq!(answers.len(), self.members.len(), "every order is answered");
+        if winners.orders.is_empty() {
+            return Ok(Ending::Rollback(answers));
+        }
+        Ok(Ending::Commit(answers))
     }
 }
 

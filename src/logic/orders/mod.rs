@@ -3,10 +3,13 @@
 //! An [`Engine`] is a rhythm: when orders are decided, and how many in one transaction. What a
 //! decision is lives in `domain::decision`; how a transaction carries it out lives in [`group`].
 
+pub mod alone;
 pub mod group;
-pub mod pessimistic;
+pub mod grouped;
+mod lanes;
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use super::fault::Fault;
 use super::keyed::Answer;
@@ -29,6 +32,11 @@ pub trait Engine: Send + Sync {
 
     /// Orders that wait to be decided.
     fn waiting(&self) -> usize;
+
+    /// How long the one that has waited longest has waited.
+    fn oldest(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Takes no new orders; those already being decided are finished.
     fn close(&self);

@@ -21,7 +21,7 @@ use flashdeal::logic::admission::{Admission, AdmissionOptions};
 use flashdeal::logic::ids::new_id;
 use flashdeal::logic::keyed::Answer;
 use flashdeal::logic::orders::Engine;
-use flashdeal::logic::orders::pessimistic::Pessimistic;
+use flashdeal::logic::orders::alone::Alone;
 use flashdeal::ports::store::{Store, Transaction};
 use serde_json::{Value, json};
 
@@ -159,7 +159,7 @@ impl Door for MemoryDoor {
         };
         let admission =
             Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG });
-        let engine = Pessimistic::new(self.store.clone(), Arc::new(admission), LONG);
+        let engine = Alone::pessimistic(self.store.clone(), Arc::new(admission), LONG);
         seen(engine.place(order).await.expect("a decision"), order_members)
     }
 

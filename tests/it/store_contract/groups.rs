@@ -13,8 +13,8 @@ use flashdeal::domain::books;
 use flashdeal::domain::refusal::Refusal;
 use flashdeal::logic::admission::{Admission, AdmissionOptions};
 use flashdeal::logic::keyed::Answer;
+use flashdeal::logic::orders::alone::Alone;
 use flashdeal::logic::orders::group::Group;
-use flashdeal::logic::orders::pessimistic::Pessimistic;
 use flashdeal::logic::orders::{Engine, OrderAnswer};
 use flashdeal::logic::transact::transact;
 use flashdeal::ports::store::{Store, Transaction};
@@ -45,7 +45,7 @@ async fn in_groups<S: Store>(store: &S, world: &SeededWorld) -> Answers {
 async fn one_by_one<S: Store>(store: &S, world: &SeededWorld) -> Answers {
     world.arrange(store).await;
     let admission = Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG });
-    let engine = Pessimistic::new(store.clone(), Arc::new(admission), LONG);
+    let engine = Alone::pessimistic(store.clone(), Arc::new(admission), LONG);
     let mut answers = Vec::new();
     for (_, orders) in &world.groups {
         let mut decided = Vec::new();
@@ -117,7 +117,7 @@ fn assert_same_world(seed: u64, left: &World, right: &World) {
 #[tokio::test]
 async fn in_memory_a_group_decides_as_its_orders_one_by_one() {
     let mut met = Met::default();
-    for seed in 0..400 {
+    for seed in 0..1_000 {
         let world = SeededWorld::of(seed);
         let (grouped, alone) = (memory().await, memory().await);
         let answers = in_groups(&grouped, &world).await;
@@ -129,15 +129,15 @@ async fn in_memory_a_group_decides_as_its_orders_one_by_one() {
     met.assert_each_at_least(100);
 }
 
-/// Six lanes of five worlds each, all in the same two databases: a commit waits for the disk, and
-/// the lanes wait together.
+/// Six lanes of seventeen worlds each, all in the same two databases: a commit waits for the disk,
+/// and the lanes wait together.
 #[tokio::test]
 async fn on_postgresql_a_group_decides_as_its_orders_one_by_one_and_as_in_memory() {
     let (grouped, grouped_database) = postgresql().await;
     let (alone, alone_database) = postgresql().await;
     let mut lanes = JoinSet::new();
     for lane in 0..6 {
-        let seeds = 1_000 + lane * 5..1_005 + lane * 5;
+        let seeds = 1_000 + lane * 17..1_017 + lane * 17;
         lanes.spawn(compare(seeds, grouped.clone(), alone.clone()));
     }
     let mut met = Met::default();

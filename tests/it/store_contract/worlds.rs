@@ -95,7 +95,7 @@ pub(super) struct SeededWorld {
     pub(super) users: Vec<(UserId, u64)>,
     /// Sales.
     pub(super) sales: Vec<Sale>,
-    /// Groups of orders, one after the other. Keys are distinct within a group, not between them.
+    /// Groups of orders, one after the other. A key may come again, in a group and between them.
     pub(super) groups: Vec<(SaleId, Vec<PlaceOrder>)>,
 }
 
@@ -135,19 +135,17 @@ impl SeededWorld {
         let size = rng.usize(1..=50).min(rng.usize(1..=80));
         let mut orders: Vec<PlaceOrder> = Vec::new();
         while orders.len() < size {
-            let order = self.random_order(rng, sale_id);
-            let key = order.key_ref();
-            if orders.iter().all(|other| other.key_ref() != key) {
-                orders.push(order);
-            }
+            let order = self.random_order(rng, sale_id, &orders);
+            orders.push(order);
         }
         (sale_id, orders)
     }
 
     /// New ones, replays of earlier ones, and earlier keys with another meaning.
-    fn random_order(&self, rng: &mut Rng, sale_id: SaleId) -> PlaceOrder {
+    fn random_order(&self, rng: &mut Rng, sale_id: SaleId, beside: &[PlaceOrder]) -> PlaceOrder {
         let (order_id, entry_id) = (rng.u128(..), rng.u128(..));
-        let earlier: Vec<&PlaceOrder> = self.groups.iter().flat_map(|(_, group)| group).collect();
+        let before = self.groups.iter().flat_map(|(_, group)| group);
+        let earlier: Vec<&PlaceOrder> = before.chain(beside).collect();
         let mut order = match rng.choice(&earlier) {
             Some(earlier) if rng.u32(0..3) == 0 => (*earlier).clone(),
             _ => self.new_order(rng, sale_id),

@@ -1,0 +1,63 @@
+//! What a decision without locks rests on: sale, buyers and clock, in one snapshot.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error::{store_error, unreadable};
+use super::order_repo::money;
+use super::sale_repo;
+use crate::domain::decision::Buyer;
+use crate::domain::id::{Id, SaleId, UserId};
+use crate::domain::sale::Sale;
+use crate::domain::wallet::Wallet;
+use crate::ports::store::{Buyers, StoreError};
+
+/// Reads without a lock. The sale comes first and in a statement of its own; what matters is that
+/// nothing is believed without the version check of the write, and that a refusal rests on facts
+/// that were all true at one moment: so the second statement reads the sale's version again.
+pub(super) async fn look(
+    connection: &mut PgConnection,
+    sale_id: SaleId,
+    users: &[UserId],
+) -> Result<(Option<Sale>, Buyers), StoreError> {
+    let sale = sale_repo::find(connection, sale_id).await?;
+    let ids: Vec<Uuid> = users.iter().map(UserId::uuid).collect();
+    let rows = sqlx::query!(
+        r#"SELECT wanted.user_id AS "user_id!", w.balance AS "balance?",
+                  w.entry_count AS "entry_count?",
+                  CASE WHEN s.per_user_limit IS NULL THEN 0
+                       ELSE (SELECT coalesce(sum(o.quantity), 0) FROM orders o
+                             WHERE o.user_id = wanted.user_id AND o.sale_id = $2)
+                       END AS "units_bought!",
+                  s.order_count AS "order_count?", clock_timestamp() AS "now!"
+           FROM unnest($1::uuid[]) AS wanted (user_id)
+           LEFT JOIN wallets w ON w.user_id = wanted.user_id
+           LEFT JOIN sales s ON s.id = $2"#,
+        &ids,
+        sale_id.uuid(),
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    let version = sale.as_ref().map(|sale| sale.order_count);
+    let now = rows.iter().map(|row| row.now).max().ok_or_else(|| unreadable("clock", "no row"))?;
+    let mut by_user = HashMap::with_capacity(rows.len());
+    for row in rows {
+        if row.order_count != version {
+            return Err(StoreError::Retry { sqlstate: "stale".to_owned() });
+        }
+        let user_id = Id::new(row.user_id);
+        let wallet = match (row.balance, row.entry_count) {
+            (Some(balance), Some(entry_count)) => {
+                Some(Wallet { user_id, balance: money(balance)?, entry_count })
+            }
+            _ => None,
+        };
+        let units_bought = u32::try_from(row.units_bought)
+            .map_err(|_| unreadable("units bought", row.units_bought))?;
+        by_user.insert(user_id, Buyer { wallet, units_bought });
+    }
+    Ok((sale, Buyers { now, by_user }))
+}

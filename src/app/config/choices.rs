@@ -1,0 +1,122 @@
+//! Single settings with their default, what is accepted, and how it is read.
+
+use std::net::SocketAddr;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+
+use super::values::{self, Reader, network, origin, within};
+use super::{EngineChoice, LogFormat};
+use crate::app::cli::RawSettings;
+
+pub(super) fn engine(reader: &mut Reader, raw: &RawSettings) -> EngineChoice {
+    reader.read(
+        "FLASHDEAL_ENGINE",
+        raw.engine.as_ref(),
+        EngineChoice::Grouped,
+        "accepted are grouped, pessimistic and optimistic",
+        |text| match text {
+            "grouped" => Some(EngineChoice::Grouped),
+            "pessimistic" => Some(EngineChoice::Pessimistic),
+            "optimistic" => Some(EngineChoice::Optimistic),
+            _ => None,
+        },
+    )
+}
+
+pub(super) fn db_connections(reader: &mut Reader, raw: &RawSettings) -> u32 {
+    reader.read(
+        "FLASHDEAL_DB_CONNECTIONS",
+        raw.db_connections.as_ref(),
+        10,
+        "accepted is an integer from 2 to 1000",
+        |text| within(text, 2, 1_000),
+    )
+}
+
+pub(super) fn migrate(reader: &mut Reader, raw: &RawSettings) -> bool {
+    reader.read(
+        "FLASHDEAL_MIGRATE",
+        raw.migrate.as_ref(),
+        true,
+        "accepted are auto and off",
+        |text| match text {
+            "auto" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        },
+    )
+}
+
+pub(super) fn currency(reader: &mut Reader, raw: &RawSettings) -> String {
+    reader.read(
+        "FLASHDEAL_CURRENCY",
+        raw.currency.as_ref(),
+        "USD".to_owned(),
+        "accepted is one ISO 4217 code of three capitals whose unit has two decimals",
+        values::currency,
+    )
+}
+
+pub(super) fn max_queue(reader: &mut Reader, raw: &RawSettings) -> usize {
+    reader.read(
+        "FLASHDEAL_MAX_QUEUE",
+        raw.max_queue.as_ref(),
+        16_384,
+        "accepted is an integer from 1 to 1000000",
+        |text| within(text, 1, 1_000_000).map(|number| number as usize),
+    )
+}
+
+pub(super) fn trusted_proxies(reader: &mut Reader, raw: &RawSettings) -> Vec<IpNet> {
+    reader.list(
+        "FLASHDEAL_TRUSTED_PROXIES",
+        raw.trusted_proxies.as_ref(),
+        "accepted are addresses and networks, such as 10.0.0.0/8, comma-separated",
+        network,
+    )
+}
+
+pub(super) fn cors_origins(reader: &mut Reader, raw: &RawSettings) -> Vec<HeaderValue> {
+    reader.list(
+        "FLASHDEAL_CORS_ORIGINS",
+        raw.cors_origins.as_ref(),
+        "accepted are origins, such as https://shop.example, comma-separated",
+        origin,
+    )
+}
+
+pub(super) fn ops_listen(reader: &mut Reader, raw: &RawSettings) -> Option<SocketAddr> {
+    reader.read(
+        "FLASHDEAL_OPS_LISTEN",
+        raw.ops_listen.as_ref(),
+        None,
+        "accepted is ADDRESS:PORT, such as 127.0.0.1:3001",
+        |text| text.parse().ok().map(Some),
+    )
+}
+
+pub(super) fn log(reader: &mut Reader, raw: &RawSettings) -> String {
+    reader.read(
+        "FLASHDEAL_LOG",
+        raw.log.as_ref(),
+        "info".to_owned(),
+        "accepted is RUST_LOG syntax, such as info or flashdeal=debug,info",
+        |text| EnvFilter::try_new(text).ok().map(|_| text.to_owned()),
+    )
+}
+
+pub(super) fn log_format(reader: &mut Reader, raw: &RawSettings) -> LogFormat {
+    reader.read(
+        "FLASHDEAL_LOG_FORMAT",
+        raw.log_format.as_ref(),
+        LogFormat::Pretty,
+        "accepted are pretty and json",
+        |text| match text {
+            "pretty" => Some(LogFormat::Pretty),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        },
+    )
+}

@@ -1,0 +1,211 @@
+//! `grouped`: the orders that wait for one sale are decided together, in one transaction.
+//!
+//! While one group commits, the next gathers by itself: a lone order goes at once, a crowd shares
+//! one lock and one flush. Nothing lingers in the hope of company. Orders are decided in the order
+//! in which they joined their lane.
+//!
+//! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
+//! key that another session holds, is split until the trouble stands alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::group::{Group, count_keys};
+use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
+use super::{Deciding, Engine};
+use crate::domain::id::SaleId;
+use crate::domain::order::PlaceOrder;
+use crate::logic::fault::Fault;
+use crate::logic::pace::Pace;
+use crate::logic::transact::transact;
+use crate::ports::signals;
+use crate::ports::store::Store;
+
+/// The largest group. Larger ones gain little and make everyone in them wait for the last.
+pub const GROUP_MAX: usize = 512;
+/// Into how many parts a group is split that cannot be decided whole: three steps to the one.
+const PARTS: usize = 8;
+/// Orders that may wait in all, as a multiple of what may wait for one sale.
+const TOTAL_PER_SALE: usize = 4;
+
+/// What the engine needs to exist.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupedOptions {
+    /// Groups that may be decided at the same time: the connections set aside for orders.
+    pub slots: usize,
+    /// Orders that may wait for one sale.
+    pub waiting_max: usize,
+    /// How long one may wait before it is turned away unexecuted.
+    pub wait_max: Duration,
+    /// Bounds the retries of one group, counted from the arrival of its first order.
+    pub time_limit: Duration,
+}
+
+/// The engine.
+pub struct Grouped<S> {
+    shared: Arc<Shared<S>>,
+}
+
+struct Shared<S> {
+    store: S,
+    lanes: Lanes,
+    pace: Pace,
+    slots: Semaphore,
+    options: GroupedOptions,
+}
+
+impl<S: Store> Grouped<S> {
+    /// An engine without lanes.
+    pub fn new(store: S, options: GroupedOptions) -> Grouped<S> {
+        let limits = LaneLimits {
+            per_sale: options.waiting_max,
+            total: options.waiting_max.saturating_mul(TOTAL_PER_SALE),
+            wait_max: options.wait_max,
+        };
+        let (lanes, slots) = (Lanes::new(limits), Semaphore::new(options.slots));
+        let shared = Shared { store, lanes, pace: Pace::default(), slots, options };
+        Grouped { shared: Arc::new(shared) }
+    }
+}
+
+impl<S: Store> Engine for Grouped<S> {
+    fn name(&self) -> &'static str {
+        "grouped"
+    }
+
+    fn place(&self, order: PlaceOrder) -> Deciding {
+        let sale = order.sale_id;
+        let (answer, decided) = oneshot::channel();
+        match self.shared.lanes.join(Waiting { order, arrived: Instant::now(), answer }) {
+            Ok(Joined::Running) => {}
+            Ok(Joined::StartRunner) => {
+                // It ends with its lane. Whoever waits for an answer waits for it, so shut-down,
+                // which waits for them, needs no list of runners.
+                tokio::spawn(run(Arc::clone(&self.shared), sale));
+            }
+            Err(NotJoined::Full(waiting)) => {
+                let fault = self.shared.shed("queue_full", waiting);
+                return Box::pin(async move { Err(fault) });
+            }
+            Err(NotJoined::Stuck(waiting)) => {
+                let fault = self.shared.shed("queue_stuck", waiting);
+                return Box::pin(async move { Err(fault) });
+            }
+            Err(NotJoined::Closed) => return Box::pin(async { Err(Fault::Draining) }),
+        }
+        Box::pin(async move {
+            let gone = |_| Err(Fault::Internal("a lane ended without an answer".to_owned()));
+            decided.await.unwrap_or_else(gone)
+        })
+    }
+
+    fn waiting(&self) -> usize {
+        self.shared.lanes.waiting()
+    }
+
+    fn oldest(&self) -> Duration {
+        self.shared.lanes.oldest()
+    }
+
+    fn close(&self) {
+        self.shared.lanes.close();
+    }
+}
+
+/// Runs one lane to its end.
+async fn run<S: Store>(shared: Arc<Shared<S>>, sale: SaleId) {
+    loop {
+        // The slot first: while a lane waits for it, its next group grows.
+        let Ok(_slot) = shared.slots.acquire().await else { return };
+        let taken = shared.lanes.take(sale, GROUP_MAX);
+        if taken.is_empty() {
+            return;
+        }
+        // In a task of its own: a defect that panics there ends one group and not the lane.
+        let group = tokio::spawn(Shared::decide(Arc::clone(&shared), sale, taken));
+        if let Err(error) = group.await {
+            tracing::error!(%error, %sale, "ALARM: a group ended without answers");
+        }
+    }
+}
+
+impl<S: Store> Shared<S> {
+    /// Decides a group, in parts where it cannot be decided whole.
+    async fn decide(self: Arc<Self>, sale: SaleId, taken: Vec<Waiting>) {
+        let mut parts = vec![self.turn_away_late(taken)];
+        while let Some(part) = parts.pop() {
+            let Some(first) = part.first() else { continue };
+            let deadline = first.arrived + self.options.time_limit;
+            let span = tracing::debug_span!("group", %sale, size = part.len());
+            metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
+            let orders = part.iter().map(|waiting| waiting.order.clone()).collect();
+            let mut group = Group::new(sale, orders);
+            match transact(&self.store, deadline, &mut group).instrument(span).await {
+                Ok(answers) => {
+                    count_keys(&answers);
+                    self.pace.decided(part.len());
+                    let answered = part.into_iter().zip(answers);
+                    answered.for_each(|(waiting, answer)| waiting.tell(Ok(answer)));
+                }
+                Err(fault) if part.len() > 1 && one_may_be_to_blame(&fault) => {
+                    parts.extend(split(part).into_iter().rev());
+                }
+                Err(fault) => {
+                    if fault == Fault::Unavailable {
+                        // Nobody behind them would fare better; each was to wait in vain.
+                        parts.push(self.lanes.take(sale, usize::MAX));
+                        parts.drain(..).flatten().for_each(|one| one.tell(Err(fault.clone())));
+                    }
+                    part.into_iter().for_each(|one| one.tell(Err(fault.clone())));
+                }
+            }
+        }
+    }
+
+    /// Who has waited too long is told so and not executed.
+    fn turn_away_late(&self, taken: Vec<Waiting>) -> Vec<Waiting> {
+        let mut in_time = Vec::with_capacity(taken.len());
+        for waiting in taken {
+            let waited = waiting.arrived.elapsed();
+            metrics::histogram!(signals::ORDER_QUEUE_WAIT).record(waited);
+            if waited > self.options.wait_max {
+                waiting.tell(Err(self.shed("waited_too_long", 1)));
+            } else {
+                in_time.push(waiting);
+            }
+        }
+        in_time
+    }
+
+    fn shed(&self, reason: &'static str, waiting: usize) -> Fault {
+        metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(1);
+        Fault::Overloaded { retry_after_seconds: self.pace.retry_after(waiting) }
+    }
+}
+
+/// Cuts a group into parts, in the order of arrival.
+fn split(mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let length = group.len().div_ceil(PARTS);
+    let mut parts = Vec::with_capacity(PARTS);
+    while !group.is_empty() {
+        let rest = group.split_off(length.min(group.len()));
+        parts.push(std::mem::replace(&mut group, rest));
+    }
+    parts
+}
+
+/// Faults that one item can bring over its neighbours.
+fn one_may_be_to_blame(fault: &Fault) -> bool {
+    matches!(fault, Fault::Internal(_) | Fault::InProgress)
+}
+
+impl Waiting {
+    /// Answers; a caller who left is not an error.
+    fn tell(self, answer: Result<super::OrderAnswer, Fault>) {
+        let _ = self.answer.send(answer);
+    }
+}

@@ -1,0 +1,145 @@
+//! Lanes: the orders that wait, one queue for each sale that has any.
+//!
+//! A lane exists while orders of its sale wait or are being decided, and no longer: inventing sale
+//! ids makes no lane that outlives its request. The lane is only a queue. What is true is decided
+//! under the sale's row lock, so two instances may well have lanes for one sale.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::OrderAnswer;
+use crate::domain::id::SaleId;
+use crate::domain::order::PlaceOrder;
+use crate::logic::fault::Fault;
+use crate::ports::signals;
+
+/// An order that waits, and where its answer goes.
+pub(super) struct Waiting {
+    /// The order.
+    pub(super) order: PlaceOrder,
+    /// When it came.
+    pub(super) arrived: Instant,
+    /// Its caller, who may have left: then the answer goes nowhere, the decision stands.
+    pub(super) answer: oneshot::Sender<Result<OrderAnswer, Fault>>,
+}
+
+/// How many may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LaneLimits {
+    /// For one sale.
+    pub(super) per_sale: usize,
+    /// In all.
+    pub(super) total: usize,
+    /// How long the first of a lane may have waited for the lane to take more.
+    pub(super) wait_max: Duration,
+}
+
+/// What joining a lane led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// The lane has a runner; it will come.
+    Running,
+    /// The lane is new: start a runner for it.
+    StartRunner,
+}
+
+/// Why a lane was not joined.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotJoined {
+    /// Too many wait; so many in this lane.
+    Full(usize),
+    /// The lane does not move; so many wait in it.
+    Stuck(usize),
+    /// No new orders are taken.
+    Closed,
+}
+
+/// All lanes.
+pub(super) struct Lanes {
+    limits: LaneLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    by_sale: HashMap<SaleId, VecDeque<Waiting>>,
+    waiting: usize,
+    closed: bool,
+}
+
+impl Lanes {
+    /// No lanes.
+    pub(super) fn new(limits: LaneLimits) -> Lanes {
+        Lanes { limits, state: Mutex::default() }
+    }
+
+    /// Joins the lane of the order's sale, at its end.
+    pub(super) fn join(&self, waiting: Waiting) -> Result<Joined, NotJoined> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(NotJoined::Closed);
+        }
+        let sale = waiting.order.sale_id;
+        let lane = state.by_sale.get(&sale);
+        let in_lane = lane.map_or(0, VecDeque::len);
+        if in_lane >= self.limits.per_sale || state.waiting >= self.limits.total {
+            return Err(NotJoined::Full(in_lane));
+        }
+        let oldest = lane.and_then(VecDeque::front);
+        if oldest.is_some_and(|oldest| oldest.arrived.elapsed() > self.limits.wait_max) {
+            return Err(NotJoined::Stuck(in_lane));
+        }
+        let joined = if lane.is_some() { Joined::Running } else { Joined::StartRunner };
+        state.by_sale.entry(sale).or_default().push_back(waiting);
+        state.waiting += 1;
+        state.show();
+        Ok(joined)
+    }
+
+    /// Takes up to `most` orders from the front of a lane. An empty answer ends the lane: its
+    /// runner must stop.
+    pub(super) fn take(&self, sale: SaleId, most: usize) -> Vec<Waiting> {
+        let mut state = self.lock();
+        let Some(lane) = state.by_sale.get_mut(&sale) else { return Vec::new() };
+        let count = lane.len().min(most);
+        let taken: Vec<Waiting> = lane.drain(..count).collect();
+        if taken.is_empty() {
+            state.by_sale.remove(&sale);
+        }
+        state.waiting -= taken.len();
+        state.show();
+        taken
+    }
+
+    /// How many wait in all.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
+    /// How long the order that has waited longest has waited.
+    pub(super) fn oldest(&self) -> Duration {
+        let state = self.lock();
+        let fronts = state.by_sale.values().filter_map(VecDeque::front);
+        fronts.map(|front| front.arrived.elapsed()).max().unwrap_or_default()
+    }
+
+    /// Takes no new orders; those in lanes are still decided.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn show(&self) {
+        metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set(self.waiting as f64);
+    }
+}
