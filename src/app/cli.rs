@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A flash-sale order service: wallet, stock and order in one PostgreSQL transaction, once per
 /// click, never one too many.
@@ -37,6 +37,116 @@ pub enum Command {
     },
     /// Sign a token for mode `jwt` with FLASHDEAL_JWT_SECRET
     Token(TokenArgs),
+    /// Rehearse a sale: N buyers press Buy at the real service; exit 0 when all went well, else 1
+    ///
+    /// The service runs with the settings given here, on a free port, on a database of the
+    /// rehearsal's own, never the shop's: an embedded server in a temporary directory (TMPDIR
+    /// chooses the disk), or with DATABASE_URL a new database (or schema, where the role may not
+    /// make databases) on that server, named flashdeal_rehearsal_… and dropped at the end.
+    /// Service, database and buyers share this machine. Every buyer can pay for several orders and
+    /// wants one unit; an attempt that was not decided is tried again with its key.
+    Rehearse(RehearseArgs),
+    /// One sale in figures: sold, revenue, moments, peak, refusals, books; exit 1 when they are off
+    Report(ReportArgs),
+    /// Write orders, ledger entries or sales to standard output, in one snapshot
+    ///
+    /// Any number of rows in constant memory. Money is exact (two decimals), times are RFC 3339 in
+    /// UTC, ids are UUIDs. In CSV a text (name, sku, external_id, reference) that begins with = + -
+    /// @ or an apostrophe gets an apostrophe in front, so that no spreadsheet runs it; ndjson has
+    /// every text as it is. The snapshot stays open until the last row is read: beside a running
+    /// sale, write into a file, not into a pager.
+    Export(ExportArgs),
+    /// Bring data in from a file
+    #[command(subcommand)]
+    Import(ImportCommand),
+}
+
+/// How a rehearsal is done.
+#[derive(Debug, Args)]
+pub struct RehearseArgs {
+    /// How many buyers press Buy, 1 to 100000
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub buyers: u32,
+    /// Units to sell, 0 to 1000000
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub stock: u32,
+    /// Connections that the buyers share, each with one press at a time, 1 to 2000
+    #[arg(long, default_value = "64", value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    pub connections: u16,
+    /// How many buyers press twice at once, with one key [default: one in ten]
+    #[arg(long)]
+    pub duplicates: Option<u32>,
+    /// The longest time for all presses, 1s to 10m; what is left then is a failure
+    #[arg(long, default_value = "60s", value_name = "TIME")]
+    pub time_limit: String,
+}
+
+/// What is reported.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The sale's id
+    #[arg(long, value_name = "ID")]
+    pub sale: String,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// /metrics of a running service, http://HOST:PORT/metrics, for refusals: the whole service's
+    /// since its start, all sales together [default: not known]
+    #[arg(long, value_name = "URL")]
+    pub metrics_url: Option<String>,
+}
+
+/// What is exported.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Which table
+    #[arg(value_enum)]
+    pub table: ExportTable,
+    /// Only this sale; of the ledger: the debits of its orders [default: all]
+    #[arg(long, value_name = "ID")]
+    pub sale: Option<String>,
+    /// csv has a header line; ndjson has one JSON object in each line
+    #[arg(long, value_enum, default_value = "csv")]
+    pub format: ExportFormat,
+}
+
+/// A table of the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportTable {
+    /// Orders, by sale, in the order of decision
+    Orders,
+    /// Ledger entries, by wallet, oldest first
+    Ledger,
+    /// Sales, oldest first
+    Sales,
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Comma-separated, RFC 4180, lines end in LF
+    Csv,
+    /// Newline-delimited JSON
+    Ndjson,
+}
+
+/// What can be imported.
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Users with wallets and opening balances from a CSV file with a header line
+    ///
+    /// Columns: id (a UUID, required), external_id, name (1 to 200 characters, or empty), balance
+    /// (such as 100.00, or empty), in any order; UTF-8, comma-separated, at most 1000000 rows and
+    /// 512 MiB. The whole file is checked first: a bad row is named with its line, and nothing is
+    /// written. Then rows are written in batches of 1000, each whole or not at all; a batch with a
+    /// row that contradicts the database is left out, its lines are named, and the exit code is 1.
+    /// A balance becomes one deposit in the ledger, under a key of its own: running the same file
+    /// again changes nothing. A user who is there already gets it only while the wallet has no
+    /// entry.
+    Users {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 /// What `seed` makes.
@@ -147,7 +257,7 @@ pub struct RawSettings {
     /// A second address for /metrics, /livez, /readyz, /api/audit [default: none]
     #[arg(long, global = true, env = "FLASHDEAL_OPS_LISTEN")]
     pub ops_listen: Option<String>,
-    /// What to log, in RUST_LOG syntax [default: info]
+    /// What to log, in RUST_LOG syntax [default: info; error in rehearse, report, export, import]
     #[arg(long, global = true, env = "FLASHDEAL_LOG")]
     pub log: Option<String>,
     /// pretty or json [default: pretty]

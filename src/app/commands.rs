@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
-use super::cli::{Cli, Command, SeedArgs, TokenArgs};
+use super::cli::{Cli, Command, ImportCommand, SeedArgs, TokenArgs};
 use super::config::{Settings, duration};
 use super::database::{Database, DatabaseError};
+use super::operate::{export, import, rehearse, report};
 use super::serve::{self, StartError};
 use super::signals::StopSignals;
 use super::{banner, telemetry};
@@ -45,11 +46,24 @@ pub async fn run(cli: Cli) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    telemetry::start_logging(&settings.log, settings.log_format);
-    let result = match cli.command.unwrap_or(Command::Serve) {
+    let command = cli.command.unwrap_or(Command::Serve);
+    let unsaid = cli.settings.log.as_deref().is_none_or(str::is_empty);
+    let quiet = command.is_operators() && unsaid;
+    telemetry::start_logging(if quiet { "error" } else { &settings.log }, settings.log_format);
+    let result = match command {
         Command::Serve => return run_serve(&settings).await,
         Command::Token(args) => token(&settings, &args),
-        command => on_database(&settings, &command).await,
+        Command::Migrate => on_database(&settings, async |on| migrate(on, &settings).await).await,
+        Command::Seed(args) => {
+            on_database(&settings, async |on| seed(on, &settings, &args).await).await
+        }
+        Command::Verify { json } => {
+            on_database(&settings, async |on| verify(on, &settings, json).await).await
+        }
+        Command::Rehearse(args) => rehearse::run(&settings, &args).await,
+        Command::Report(args) => report::run(&settings, &args).await,
+        Command::Export(args) => export::run(&settings, &args).await,
+        Command::Import(ImportCommand::Users { file }) => import::run(&settings, &file).await,
     };
     result.unwrap_or_else(|failure| {
         eprintln!("flashdeal: {}", failure.sentence);
@@ -57,18 +71,28 @@ pub async fn run(cli: Cli) -> ExitCode {
     })
 }
 
+impl Command {
+    /// Whether people read what it says: then the log is about troubles only, unless it was asked.
+    fn is_operators(&self) -> bool {
+        use Command::{Export, Import, Rehearse, Report};
+        matches!(self, Rehearse(_) | Report(_) | Export(_) | Import(_))
+    }
+}
+
 /// A sentence and an exit code.
-struct Failure {
+pub(super) struct Failure {
     code: u8,
     sentence: String,
 }
 
 impl Failure {
-    fn usage(sentence: impl Into<String>) -> Failure {
+    /// The caller's own fault.
+    pub(super) fn usage(sentence: impl Into<String>) -> Failure {
         Failure { code: EXIT_USAGE, sentence: sentence.into() }
     }
 
-    fn other(error: impl std::fmt::Display) -> Failure {
+    /// Anything else.
+    pub(super) fn other(error: impl std::fmt::Display) -> Failure {
         Failure { code: EXIT_FAILURE, sentence: error.to_string() }
     }
 }
@@ -84,17 +108,18 @@ impl From<DatabaseError> for Failure {
     }
 }
 
-type Done = Result<ExitCode, Failure>;
+/// How a command ends.
+pub(super) type Done = Result<ExitCode, Failure>;
 
 /// Opens the database for a command and lets go of it afterwards.
-async fn on_database(settings: &Settings, command: &Command) -> Done {
+pub(super) async fn on_database(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Database) -> Done,
+) -> Done {
     let database = Database::for_command(settings).await?;
-    let done = match (database.wait(settings).await, command) {
-        (Err(error), _) => Err(error.into()),
-        (Ok(()), Command::Migrate) => migrate(&database, settings).await,
-        (Ok(()), Command::Seed(args)) => seed(&database, settings, args).await,
-        (Ok(()), Command::Verify { json }) => verify(&database, settings, *json).await,
-        (Ok(()), Command::Serve | Command::Token(_)) => Ok(ExitCode::SUCCESS),
+    let done = match database.wait(settings).await {
+        Err(error) => Err(error.into()),
+        Ok(()) => work(&database).await,
     };
     database.release().await;
     done

@@ -10,6 +10,7 @@ pub mod database;
 pub mod demo;
 mod gauges;
 pub mod monitor;
+pub mod operate;
 pub mod serve;
 pub mod signals;
 pub mod telemetry;

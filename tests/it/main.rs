@@ -18,6 +18,7 @@ mod grouped;
 mod http_edges;
 mod lists;
 mod model;
+mod operate;
 mod orders;
 mod sales;
 mod sales_board;

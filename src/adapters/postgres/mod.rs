@@ -4,12 +4,16 @@
 pub mod connect;
 pub mod embedded;
 mod error;
+pub mod export_repo;
+pub mod import_repo;
 mod key_repo;
 mod look_repo;
 mod order_lists;
 mod order_repo;
 mod paging;
 pub mod reads;
+pub mod rehearsal_repo;
+pub mod report_repo;
 mod sale_repo;
 pub mod schema;
 pub mod seed_repo;
