@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use flashdeal::adapters::http::{
-    AuthMode, Context, ContextOptions, Phase, PhaseCell, Server, ServerOptions, bind,
+    AuthMode, Context, ContextOptions, Phase, PhaseCell, Rates, Server, ServerOptions, bind,
 };
 use flashdeal::adapters::memory::MemoryStore;
 use flashdeal::adapters::postgres::connect;
@@ -122,6 +122,7 @@ async fn serve() -> Outcome<()> {
             auth: AuthMode::Open,
             currency: "USD".to_owned(),
             request_timeout: Duration::from_secs(10),
+            rates: Arc::new(Rates::new(0, 0)),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             ops_apart: false,

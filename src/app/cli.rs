@@ -248,6 +248,14 @@ pub struct RawSettings {
     /// Orders that may wait per sale before the service sheds, 1 to 1000000 [default: 16384]
     #[arg(long, global = true, env = "FLASHDEAL_MAX_QUEUE")]
     pub max_queue: Option<String>,
+    /// Orders a second for each user, twice as many at once, per instance; 0 for no limit
+    /// [default: none in mode open, 10 in mode jwt]
+    #[arg(long, global = true, env = "FLASHDEAL_RATE_PER_USER")]
+    pub rate_per_user: Option<String>,
+    /// Orders a second for each address of buyers, twice as many at once, per instance; 0 for no
+    /// limit [default: none in mode open, 200 in mode jwt]
+    #[arg(long, global = true, env = "FLASHDEAL_RATE_PER_ADDRESS")]
+    pub rate_per_address: Option<String>,
     /// Networks whose Forwarded and X-Forwarded-For count, comma-separated [default: none]
     #[arg(long, global = true, env = "FLASHDEAL_TRUSTED_PROXIES")]
     pub trusted_proxies: Option<String>,

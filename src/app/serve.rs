@@ -28,7 +28,7 @@ use super::database::{Database, DatabaseError};
 use super::gauges::Gauges;
 use super::{demo, monitor, telemetry};
 use crate::adapters::http::{
-    AuthMode, Context, ContextOptions, Phase, PhaseCell, Server, ServerOptions, bind,
+    AuthMode, Context, ContextOptions, Phase, PhaseCell, Rates, Server, ServerOptions, bind,
 };
 use crate::adapters::postgres::connect::{self, SessionLimits};
 use crate::adapters::postgres::reads::PgReads;
@@ -166,6 +166,7 @@ fn context_options(settings: &Settings, metrics: &PrometheusHandle) -> ContextOp
         trusted_proxies: settings.trusted_proxies.clone(),
         cors_origins: settings.cors_origins.clone(),
         ops_apart: settings.ops_listen.is_some(),
+        rates: Arc::new(Rates::new(settings.rate_per_user, settings.rate_per_address)),
         render_metrics: Arc::new(move || metrics.render()),
     }
 }

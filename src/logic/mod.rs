@@ -7,5 +7,6 @@ pub mod ids;
 pub mod keyed;
 pub mod orders;
 pub mod pace;
+pub mod rate;
 pub mod sales;
 pub mod transact;

@@ -20,6 +20,7 @@ mod lists;
 mod model;
 mod operate;
 mod orders;
+mod rates;
 mod sales;
 mod sales_board;
 mod shutdown;

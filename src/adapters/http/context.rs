@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::audit_desk::AuditDesk;
 use super::problem::{OVERLOADED, Problem};
+use super::rates::Rates;
 use super::sales_board::SalesBoard;
 use super::verdict::{failed, unread};
 use crate::adapters::token::Verifier;
@@ -51,6 +52,8 @@ pub struct ContextOptions {
     pub cors_origins: Vec<http::HeaderValue>,
     /// Whether `/metrics` and `/api/audit` live on an address of their own.
     pub ops_apart: bool,
+    /// How often one may order.
+    pub rates: Arc<Rates>,
     /// Renders the metrics.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }

@@ -17,6 +17,7 @@ use super::fields::{self, Fields, incomplete};
 use super::head::Head;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
+use super::rates::{Taken, Who};
 use super::verdict::settle;
 use crate::adapters::token::Caller;
 use crate::domain::id::{Id, UserId};
@@ -74,18 +75,43 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
     let key = required_key(head)?;
     let order = read_order(read_object(head, body).await?, caller, key)?;
     let engine = context.engine().name();
+    let taken = admit(context, head, caller, &order).await.inspect_err(|problem| {
+        counted(engine, problem.code());
+    })?;
     context.require_ready().inspect_err(|problem| counted(engine, problem.code()))?;
     let deciding = context.engine().place(order);
-    let currency = context.options().currency.clone();
+    let (currency, rates) = (context.options().currency.clone(), context.options().rates.clone());
     let work = async move {
         let outcome = deciding.await;
         count(engine, &currency, &outcome);
+        if let (Ok(Answer::Replayed(_)), Some(taken)) = (&outcome, taken) {
+            rates.give_back(taken);
+        }
         outcome
     };
     let outcome = context.in_task(work).await?;
     let (order, settled) = settle(outcome, Operation::PlaceOrder)?.split();
     let location = format!("/api/orders/{}", order.id);
     created(&settled, &location, &OrderDto::new(&order, &context.options().currency))
+}
+
+/// Lets an order in, or says when to come back. A replay is let in at any rate: the winner's retry
+/// is never turned away.
+async fn admit<S: Store, R: Reads>(
+    context: &Context<S, R>,
+    head: &Head,
+    caller: Caller,
+    order: &PlaceOrder,
+) -> Result<Option<Taken>, Problem> {
+    let who = Who::of(&context.options().auth, caller);
+    let limited = match context.options().rates.take(head, who, order.user_id) {
+        Ok(taken) => return Ok(Some(taken)),
+        Err(limited) => limited,
+    };
+    let (user_id, key) = (Some(order.user_id), Some(order.key.clone()));
+    let filter = OrderFilter { user_id, key, ..OrderFilter::default() };
+    let made = context.read(|reads| async move { reads.list_orders(&filter, None, 1).await });
+    if made.await.is_ok_and(|page| !page.items.is_empty()) { Ok(None) } else { Err(limited) }
 }
 
 fn read_order(

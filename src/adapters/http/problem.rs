@@ -161,6 +161,12 @@ impl Problem {
         self
     }
 
+    /// Adds a header.
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.headers.push((name, value));
+        self
+    }
+
     /// Says when to come back.
     pub(super) fn retry_after(mut self, seconds: u32) -> Problem {
         self.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));

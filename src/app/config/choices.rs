@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::values::{self, Reader, network, origin, within};
 use super::{EngineChoice, LogFormat};
+use crate::adapters::http::AuthMode;
 use crate::app::cli::RawSettings;
 
 pub(super) fn engine(reader: &mut Reader, raw: &RawSettings) -> EngineChoice {
@@ -67,6 +68,24 @@ pub(super) fn max_queue(reader: &mut Reader, raw: &RawSettings) -> usize {
         "accepted is an integer from 1 to 1000000",
         |text| within(text, 1, 1_000_000).map(|number| number as usize),
     )
+}
+
+const RATE: &str = "accepted is a whole number of orders a second from 0 (no limit) to 1000000";
+
+/// In mode `open` everyone is the operator, and nobody is limited unless it is said.
+fn rate(auth: &AuthMode, in_mode_jwt: u32) -> u32 {
+    if matches!(auth, AuthMode::Open) { 0 } else { in_mode_jwt }
+}
+
+pub(super) fn rate_per_user(reader: &mut Reader, raw: &RawSettings, auth: &AuthMode) -> u32 {
+    let (name, default) = ("FLASHDEAL_RATE_PER_USER", rate(auth, 10));
+    reader.read(name, raw.rate_per_user.as_ref(), default, RATE, |text| within(text, 0, 1_000_000))
+}
+
+pub(super) fn rate_per_address(reader: &mut Reader, raw: &RawSettings, auth: &AuthMode) -> u32 {
+    let (name, default) = ("FLASHDEAL_RATE_PER_ADDRESS", rate(auth, 200));
+    let given = raw.rate_per_address.as_ref();
+    reader.read(name, given, default, RATE, |text| within(text, 0, 1_000_000))
 }
 
 pub(super) fn trusted_proxies(reader: &mut Reader, raw: &RawSettings) -> Vec<IpNet> {

@@ -57,6 +57,10 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Orders that may wait.
     pub max_queue: usize,
+    /// Orders a second for each user; 0 for no limit.
+    pub rate_per_user: u32,
+    /// Orders a second for each address; 0 for no limit.
+    pub rate_per_address: u32,
     /// Proxies whose word counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call.
@@ -129,7 +133,6 @@ impl Settings {
                 raw.startup_timeout.as_ref(),
                 60,
             ),
-            auth,
             token,
             jwt_secret,
             currency: choices::currency(r, raw),
@@ -141,11 +144,14 @@ impl Settings {
             ),
             shutdown_grace: r.duration("FLASHDEAL_SHUTDOWN_GRACE", raw.shutdown_grace.as_ref(), 30),
             max_queue: choices::max_queue(r, raw),
+            rate_per_user: choices::rate_per_user(r, raw, &auth),
+            rate_per_address: choices::rate_per_address(r, raw, &auth),
             trusted_proxies: choices::trusted_proxies(r, raw),
             cors_origins: choices::cors_origins(r, raw),
             ops_listen: choices::ops_listen(r, raw),
             log: choices::log(r, raw),
             log_format: choices::log_format(r, raw),
+            auth,
             warnings,
         };
         if settings.request_timeout <= settings.lock_timeout * 2 {
