@@ -8,3 +8,7 @@ pub mod app;
 pub mod domain;
 pub mod logic;
 pub mod ports;
+
+/// Many small requests on several threads: measured, not believed (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -125,7 +125,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
         let SaleView { sale, read_at } = view.ok_or_else(absent)?;
         Rendered::new(&SaleDto::new(&sale, read_at, &context.options().currency))
     };
-    context.sales().answer(head, id.to_string(), read).await
+    context.sales().answer(head, &id.to_string(), read).await
 }
 
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
@@ -149,5 +149,5 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
             next_cursor: page.next.map(|at| cursor::of_since('t', at)),
         })
     };
-    context.sales().answer(head, question, read).await
+    context.sales().answer(head, &question, read).await
 }

@@ -5,8 +5,9 @@
 //! queries a second, and a reader sees a sale as it was at most a quarter of a second ago. Whoever
 //! needs the present says `Cache-Control: no-cache`.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use http::{HeaderValue, StatusCode};
 use moka::future::Cache;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use warp::reply::Response;
 
 use super::answer::with_type;
@@ -26,12 +28,14 @@ use crate::logic::fault::Fault;
 /// How long an answer is given again. With the time of the reading itself it is less than 250 ms.
 const FRESH: Duration = Duration::from_millis(200);
 /// Answers kept at a time.
-const KEPT: u64 = 4_096;
+const KEPT: usize = 4_096;
 
-/// Written answers by what was asked.
+/// Written answers by what was asked. The board is what everyone looks at; behind it, readers who
+/// find nothing fresh wait together for one reading.
 #[derive(Clone)]
 pub(super) struct SalesBoard {
-    answers: Cache<String, Rendered>,
+    board: Arc<RwLock<HashMap<String, Rendered>>>,
+    readings: Cache<String, Rendered>,
 }
 
 /// An answer, ready to be sent.
@@ -39,11 +43,13 @@ pub(super) struct SalesBoard {
 pub(super) struct Rendered {
     body: Bytes,
     etag: HeaderValue,
+    written: Instant,
 }
 
 impl Default for SalesBoard {
     fn default() -> Self {
-        SalesBoard { answers: Cache::builder().max_capacity(KEPT).time_to_live(FRESH).build() }
+        let readings = Cache::builder().max_capacity(KEPT as u64).time_to_live(FRESH).build();
+        SalesBoard { board: Arc::default(), readings }
     }
 }
 
@@ -52,15 +58,27 @@ impl SalesBoard {
     pub(super) async fn answer(
         &self,
         head: &Head,
-        question: String,
+        question: &str,
         read: impl Future<Output = Result<Rendered, Problem>>,
     ) -> Result<Response, Problem> {
-        let rendered = if head.no_cache {
-            read.await?
-        } else {
-            let answered = self.answers.try_get_with(question, read).await;
-            answered.map_err(|problem: Arc<Problem>| (*problem).clone())?
-        };
+        if head.no_cache {
+            return Ok(read.await?.respond(head));
+        }
+        if let Some(known) = self.board.read().unwrap_or_else(PoisonError::into_inner).get(question)
+            && known.written.elapsed() < FRESH
+        {
+            return Ok(known.respond(head));
+        }
+        let reading = self.readings.try_get_with(question.to_owned(), read).await;
+        let rendered = reading.map_err(|problem: Arc<Problem>| (*problem).clone())?;
+        let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
+        if board.len() >= KEPT {
+            board.retain(|_, known| known.written.elapsed() < FRESH);
+        }
+        if board.len() < KEPT {
+            board.insert(question.to_owned(), rendered.clone());
+        }
+        drop(board);
         Ok(rendered.respond(head))
     }
 }
@@ -73,7 +91,8 @@ impl Rendered {
         let digest = Sha256::digest(&body);
         let name: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
         let etag = HeaderValue::from_str(&format!("\"{name}\""));
-        Ok(Rendered { body: body.into(), etag: etag.map_err(|error| defect(error.to_string()))? })
+        let etag = etag.map_err(|error| defect(error.to_string()))?;
+        Ok(Rendered { body: body.into(), etag, written: Instant::now() })
     }
 
     /// 200, or 304 to whoever has these bytes already (RFC 9110, 13.1.2).

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use super::group::{Group, count_keys};
 use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
-use super::{Deciding, Engine};
+use super::{Deciding, Engine, OrderAnswer};
 use crate::domain::id::SaleId;
 use crate::domain::order::PlaceOrder;
 use crate::logic::fault::Fault;
@@ -26,7 +26,7 @@ use crate::ports::signals;
 use crate::ports::store::Store;
 
 /// The largest group. Larger ones gain little and make everyone in them wait for the last.
-pub const GROUP_MAX: usize = 512;
+pub const GROUP_MAX: usize = 1_024;
 /// Into how many parts a group is split that cannot be decided whole: three steps to the one.
 const PARTS: usize = 8;
 /// Orders that may wait in all, as a multiple of what may wait for one sale.
@@ -83,9 +83,14 @@ impl<S: Store> Engine for Grouped<S> {
         match self.shared.lanes.join(Waiting { order, arrived: Instant::now(), answer }) {
             Ok(Joined::Running) => {}
             Ok(Joined::StartRunner) => {
-                // It ends with its lane. Whoever waits for an answer waits for it, so shut-down,
-                // which waits for them, needs no list of runners.
-                tokio::spawn(run(Arc::clone(&self.shared), sale));
+                // The first of a lane takes it to the database itself: a lone order is decided
+                // where it stands, without a word to another task.
+                let turn = Turn { shared: Arc::clone(&self.shared), sale };
+                return Box::pin(async move {
+                    turn.shared.next_group(sale).await;
+                    drop(turn);
+                    decided.await.unwrap_or_else(gone)
+                });
             }
             Err(NotJoined::Full(waiting)) => {
                 let fault = self.shared.shed("queue_full", waiting);
@@ -97,10 +102,7 @@ impl<S: Store> Engine for Grouped<S> {
             }
             Err(NotJoined::Closed) => return Box::pin(async { Err(Fault::Draining) }),
         }
-        Box::pin(async move {
-            let gone = |_| Err(Fault::Internal("a lane ended without an answer".to_owned()));
-            decided.await.unwrap_or_else(gone)
-        })
+        Box::pin(async move { decided.await.unwrap_or_else(gone) })
     }
 
     fn waiting(&self) -> usize {
@@ -116,26 +118,47 @@ impl<S: Store> Engine for Grouped<S> {
     }
 }
 
-/// Runs one lane to its end.
-async fn run<S: Store>(shared: Arc<Shared<S>>, sale: SaleId) {
-    loop {
-        // The slot first: while a lane waits for it, its next group grows.
-        let Ok(_slot) = shared.slots.acquire().await else { return };
-        let taken = shared.lanes.take(sale, GROUP_MAX);
-        if taken.is_empty() {
-            return;
-        }
-        // In a task of its own: a defect that panics there ends one group and not the lane.
-        let group = tokio::spawn(Shared::decide(Arc::clone(&shared), sale, taken));
-        if let Err(error) = group.await {
-            tracing::error!(%error, %sale, "ALARM: a group ended without answers");
+fn gone(_: oneshot::error::RecvError) -> Result<OrderAnswer, Fault> {
+    Err(Fault::Internal("a lane ended without an answer".to_owned()))
+}
+
+/// The right to run a lane. When it ends, also by a panic, the lane ends or is run on by a task of
+/// its own. Whoever waits for an answer waits for that task, so shut-down, which waits for them,
+/// needs no list of runners.
+struct Turn<S: Store> {
+    shared: Arc<Shared<S>>,
+    sale: SaleId,
+}
+
+impl<S: Store> Drop for Turn<S> {
+    fn drop(&mut self) {
+        if !self.shared.lanes.end(self.sale) {
+            tokio::spawn(run_on(Turn { shared: Arc::clone(&self.shared), sale: self.sale }));
         }
     }
 }
 
+/// Runs a lane until nobody waits in it. A defect that panics ends one group: the turn is dropped,
+/// and the next task goes on.
+async fn run_on<S: Store>(turn: Turn<S>) {
+    while turn.shared.next_group(turn.sale).await {}
+}
+
 impl<S: Store> Shared<S> {
+    /// Takes what waits and decides it; `false` when nobody waits.
+    async fn next_group(&self, sale: SaleId) -> bool {
+        // The slot first: while a lane waits for it, its next group grows.
+        let Ok(_slot) = self.slots.acquire().await else { return false };
+        let taken = self.lanes.take(sale, GROUP_MAX);
+        if taken.is_empty() {
+            return false;
+        }
+        self.decide(sale, taken).await;
+        true
+    }
+
     /// Decides a group, in parts where it cannot be decided whole.
-    async fn decide(self: Arc<Self>, sale: SaleId, taken: Vec<Waiting>) {
+    async fn decide(&self, sale: SaleId, taken: Vec<Waiting>) {
         let mut parts = vec![self.turn_away_late(taken)];
         while let Some(part) = parts.pop() {
             let Some(first) = part.first() else { continue };
@@ -205,7 +228,7 @@ fn one_may_be_to_blame(fault: &Fault) -> bool {
 
 impl Waiting {
     /// Answers; a caller who left is not an error.
-    fn tell(self, answer: Result<super::OrderAnswer, Fault>) {
+    fn tell(self, answer: Result<OrderAnswer, Fault>) {
         let _ = self.answer.send(answer);
     }
 }

@@ -100,19 +100,25 @@ impl Lanes {
         Ok(joined)
     }
 
-    /// Takes up to `most` orders from the front of a lane. An empty answer ends the lane: its
-    /// runner must stop.
+    /// Takes up to `most` orders from the front of a lane.
     pub(super) fn take(&self, sale: SaleId, most: usize) -> Vec<Waiting> {
         let mut state = self.lock();
         let Some(lane) = state.by_sale.get_mut(&sale) else { return Vec::new() };
         let count = lane.len().min(most);
         let taken: Vec<Waiting> = lane.drain(..count).collect();
-        if taken.is_empty() {
-            state.by_sale.remove(&sale);
-        }
         state.waiting -= taken.len();
         state.show();
         taken
+    }
+
+    /// Ends a lane in which nobody waits; `false` when somebody does.
+    pub(super) fn end(&self, sale: SaleId) -> bool {
+        let mut state = self.lock();
+        let empty = state.by_sale.get(&sale).is_none_or(VecDeque::is_empty);
+        if empty {
+            state.by_sale.remove(&sale);
+        }
+        empty
     }
 
     /// How many wait in all.
