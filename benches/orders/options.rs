@@ -48,7 +48,7 @@ pub(crate) struct Options {
     /// Seconds of each cell that count [default: 3, with --quick 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: Option<u32>,
-    /// Rounds; what is reported are medians over them [default: 3, with --quick 1]
+    /// Rounds; what is reported are medians over them [default: 4, with --quick 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: Option<u32>,
     /// One short round of everything: does it run at all?
@@ -91,7 +91,7 @@ impl Options {
 
     /// How often everybody has a turn.
     pub(crate) fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
+        self.rounds.unwrap_or(if self.quick { 1 } else { 4 })
     }
 
     /// How many orders a grown table has.

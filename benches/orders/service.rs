@@ -21,6 +21,8 @@ use crate::{Outcome, bare, echo};
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(20);
+/// Complaints of one service that are passed on.
+const COMPLAINTS_MAX: u32 = 5;
 /// What every service logs when it is ready, pretty or as JSON.
 const LISTENING: &str = "listening";
 /// All of them listen here.
@@ -155,9 +157,11 @@ async fn listening(lines: &mut Lines<BufReader<ChildStderr>>) -> Outcome<SocketA
 
 /// Keeps the pipe empty, and shows what a person would want to know.
 async fn pass_on_complaints(mut lines: Lines<BufReader<ChildStderr>>) {
+    let mut left = COMPLAINTS_MAX;
     while let Ok(Some(line)) = lines.next_line().await {
         let complaint = [" WARN ", " ERROR ", "\"WARN\"", "\"ERROR\""];
-        if complaint.iter().any(|level| line.contains(level)) {
+        if left > 0 && complaint.iter().any(|level| line.contains(level)) {
+            left -= 1;
             eprintln!("service: {line}");
         }
     }

@@ -70,7 +70,9 @@ pub(crate) async fn reads(bench: &mut Bench<'_>) -> Outcome<()> {
     let sale = Asked::Page(path.parse::<Uri>()?);
     let live = Asked::Page(Uri::from_static("/livez"));
     for round in 0..bench.options.rounds() {
-        for (who, asked) in [(LIVE, &live), (READS, &sale)] {
+        let mut pages = [(LIVE, &live), (READS, &sale)];
+        pages.rotate_left(round as usize % 2);
+        for (who, asked) in pages {
             let driver = Driver::Asking(&service, asked, Counted::Shown);
             bench.turn(&mut world, Turn { who, driver, connections: READERS, round }).await?;
         }

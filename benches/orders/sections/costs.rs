@@ -15,9 +15,8 @@ const COUNTED: &[(&str, Kind, &[u16])] = &[
     (OPTIMISTIC, Kind::Engine("optimistic"), &[1]),
     (GROUPED, Kind::Engine("grouped"), &[1, 256, 1_024]),
 ];
-/// A changed setting reaches every idle session within this time, and a session's own counters
-/// reach the server's within a second.
-const SETTLED: Duration = Duration::from_millis(1_500);
+/// A session's own counters reach the server's within a second.
+const SETTLED: Duration = Duration::from_millis(1_200);
 /// What belongs to orders; the service also asks how the database is.
 const OF_ORDERS: &str =
     "^(BEGIN|COMMIT|ROLLBACK)|idempotency_keys|NO KEY UPDATE|INSERT INTO orders";
@@ -50,10 +49,10 @@ async fn cell(
     if let Driver::Orders(service) = turn.driver {
         warm(service, world).await?;
     }
-    if counts {
-        track(world, "ALTER SYSTEM SET pg_stat_statements.track = 'top'").await?;
-    }
     tokio::time::sleep(SETTLED).await;
+    if counts {
+        sqlx::query("SELECT pg_stat_statements_reset()").execute(&mut world.session).await?;
+    }
     let flushes_before = flushes(world).await;
     bench.turn(world, turn).await?;
     tokio::time::sleep(SETTLED).await;
@@ -68,7 +67,6 @@ async fn cell(
     }
     if counts {
         let (statements, groups) = statements(world).await?;
-        track(world, "ALTER SYSTEM SET pg_stat_statements.track = 'none'").await?;
         bench.figure(&name("statements"), statements as f64 / orders, "per order");
         let of_group = statements as f64 / groups.max(1) as f64;
         bench.figure(&name("statements"), of_group, "per transaction");
@@ -90,21 +88,19 @@ async fn warm(service: &Service, world: &World) -> Outcome<()> {
     Ok(())
 }
 
-/// Whether statements can be counted.
+/// Lets the server count the statements of sessions that are yet to be opened in this database;
+/// whether it can.
 async fn prepare(world: &mut World) -> Outcome<bool> {
     let made = sqlx::query("CREATE EXTENSION IF NOT EXISTS pg_stat_statements");
     if made.execute(&mut world.session).await.is_err() {
         return Ok(false);
     }
+    let track = "DO $$ BEGIN EXECUTE format(
+                   'ALTER DATABASE %I SET pg_stat_statements.track = top', current_database());
+                 END $$";
+    sqlx::query(track).execute(&mut world.session).await?;
     let asked = sqlx::query("SELECT count(*) FROM pg_stat_statements");
     Ok(asked.execute(&mut world.session).await.is_ok())
-}
-
-async fn track(world: &mut World, setting: &'static str) -> Outcome<()> {
-    for statement in [setting, "SELECT pg_reload_conf()", "SELECT pg_stat_statements_reset()"] {
-        sqlx::query(statement).execute(&mut world.session).await?;
-    }
-    Ok(())
 }
 
 /// Statements of orders, and the transactions among them that committed.

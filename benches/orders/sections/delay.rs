@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::crowd::CONNECTIONS;
-use super::hot::{GROUPED, PESSIMISTIC};
+use super::hot::GROUPED;
 use crate::Outcome;
 use crate::bench::{Bench, Driver, Turn};
 use crate::relay::Relay;
@@ -17,6 +17,8 @@ pub(crate) const GROUPED_1MS: &str = "grouped, 1 ms each way";
 /// The seed's case.
 pub(crate) const GROUPED_50MS: &str = "grouped, 50 ms for an order";
 pub(crate) const PESSIMISTIC_50MS: &str = "pessimistic, 50 ms for an order";
+/// The same over a relay that adds nothing.
+const PESSIMISTIC_RELAYED: &str = "pessimistic, relayed without delay";
 /// At how many connections the distance is compared.
 pub(crate) const COMPARED: [u16; 2] = [CONNECTIONS, 1_024];
 /// How often `pessimistic` asks the database for one order: BEGIN, four statements, COMMIT.
@@ -51,17 +53,19 @@ async fn near(bench: &mut Bench<'_>, world: &mut World) -> Outcome<()> {
 
 /// So far away that one order takes 50 ms.
 async fn far(bench: &mut Bench<'_>, world: &mut World) -> Outcome<()> {
-    let local = bench.service(Kind::Engine("pessimistic"), world).await?;
-    bench.turn(world, turn(PESSIMISTIC, &local, 1, 0)).await?;
-    local.stop().await?;
-    let rounds = bench.results.rounds(bench.section, PESSIMISTIC, 1);
-    let local_ms = median(rounds.map(|row| row.p50_ms)).ok_or("no order was placed")?;
-    let each_way_ms = ((ORDER_MS - local_ms) / ROUND_TRIPS / 2.0).max(0.1);
+    // The relay itself takes its time; only the rest is delay.
+    let straight = Relay::to(&world.url, Duration::ZERO)?;
+    let kind = Kind::Engine("pessimistic");
+    let near = bench.service_with(kind, straight.url(), &[]).await?;
+    bench.turn(world, turn(PESSIMISTIC_RELAYED, &near, 1, 0)).await?;
+    near.stop().await?;
+    let rounds = bench.results.rounds(bench.section, PESSIMISTIC_RELAYED, 1);
+    let near_ms = median(rounds.map(|row| row.p50_ms)).ok_or("no order was placed")?;
+    let each_way_ms = ((ORDER_MS - near_ms) / ROUND_TRIPS / 2.0).max(0.1);
     bench.figure("each way, so that one order takes 50 ms", each_way_ms, "ms");
     let relay = Relay::to(&world.url, Duration::from_secs_f64(each_way_ms / 1_000.0))?;
-    let (kind, other) = (Kind::Engine("grouped"), Kind::Engine("pessimistic"));
-    let grouped: Service = bench.service_with(kind, relay.url(), &[]).await?;
-    let pessimistic: Service = bench.service_with(other, relay.url(), &[]).await?;
+    let pessimistic = bench.service_with(kind, relay.url(), &[]).await?;
+    let grouped = bench.service_with(Kind::Engine("grouped"), relay.url(), &[]).await?;
     for round in 0..bench.options.rounds() {
         bench.settle(world).await?;
         for connections in [1, 16] {

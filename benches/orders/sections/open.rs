@@ -27,7 +27,12 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
             connections: CONNECTIONS,
             round,
         };
+        let before = Histogram::of_groups(&service.page("/metrics").await?);
         bench.turn(&mut world, turn).await?;
+        let after = Histogram::of_groups(&service.page("/metrics").await?);
+        if let Some(median_ms) = after.median_ms_since(&before) {
+            bench.figure("median group transaction, closed loop", median_ms, "ms");
+        }
         let most = bench.results.rows.last().map_or(0.0, |row| row.per_second);
         for (share, who, figure) in SHARES {
             let before = Histogram::of_groups(&service.page("/metrics").await?);
