@@ -24,6 +24,8 @@ pub(crate) async fn settings(world: &mut World) -> Outcome<Vec<(&'static str, St
         ("full_page_writes", "SELECT current_setting('full_page_writes')"),
         ("wal_sync_method", "SELECT current_setting('wal_sync_method')"),
         ("shared_buffers", "SELECT current_setting('shared_buffers')"),
+        ("commit_delay", "SELECT current_setting('commit_delay')"),
+        ("max_wal_size", "SELECT current_setting('max_wal_size')"),
     ] {
         lines.push((name, world.text(query).await?));
     }

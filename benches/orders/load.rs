@@ -1,33 +1,69 @@
-//! The HTTP driver: N connections, each with one order at a time, each order with a new key and a
-//! buyer chosen at random. A closed loop: it shows what a service can do, not how it queues.
+//! The HTTP drivers. Closed: N connections, each with one request at a time; it shows what a
+//! service can do, not how it queues. Open: requests arrive when they arrive, whoever is still
+//! waiting; a latency counts from the moment of arrival, so a slow answer cannot hide behind the
+//! requests that it kept from being sent.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use flashdeal::adapters::http::HttpClient;
+use flashdeal::adapters::http::{HttpClient, HttpReply};
 use flashdeal::app::demo;
 use flashdeal::domain::id::SaleId;
 
 use crate::Outcome;
 use crate::samples::Sample;
 
+/// Connections opened side by side: fewer than a listener keeps waiting.
+const OPENED_TOGETHER: usize = 128;
+/// How long after its end a cell may wait for its last answers: longer than the service itself.
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(30);
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    /// Orders: a new key each, buyer and sale by chance.
+    Orders {
+        /// The sales.
+        sales: Arc<[SaleId]>,
+        /// The buyers' numbers.
+        buyers: RangeInclusive<u32>,
+    },
+    /// The same page again and again.
+    Page(Uri),
+}
+
+/// Which answer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// A 201 that is no replay.
+    Confirmed,
+    /// A 400 `out_of_stock`.
+    SoldOut,
+    /// A 200.
+    Shown,
+}
+
 /// What is sent where.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Load {
     /// The service.
     pub(crate) address: SocketAddr,
-    /// The hot sale.
-    pub(crate) sale_id: SaleId,
-    /// How many buyers there are.
-    pub(crate) buyers: u32,
+    /// What is asked of it.
+    pub(crate) asked: Asked,
+    /// What it should say.
+    pub(crate) counted: Counted,
     /// Connections.
     pub(crate) connections: u16,
     /// For how long.
@@ -37,62 +73,87 @@ pub(crate) struct Load {
 /// What came back.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// One for each 201.
+    /// One for each answer that counts.
     pub(crate) samples: Vec<Sample>,
-    /// Answers that were no 201, by status.
+    /// All others, by status.
     pub(crate) others: BTreeMap<u16, u64>,
-    /// The length of a 201's body, in bytes.
-    pub(crate) body_bytes: usize,
 }
 
-/// Opens the connections, drives them, and waits for every last answer: whatever was sent is
-/// counted on one side or the other.
-pub(crate) async fn drive(load: Load) -> Outcome<Answers> {
-    let mut clients = Vec::with_capacity(load.connections.into());
-    for _ in 0..load.connections {
-        clients.push(HttpClient::connect(load.address).await?);
-    }
-    let began = Instant::now();
-    let mut buyers = JoinSet::new();
-    for client in clients {
-        buyers.spawn(buy(load, client, began));
-    }
-    let mut all = Answers::default();
-    while let Some(done) = buyers.join_next().await {
-        let answers = done??;
-        all.samples.extend(answers.samples);
-        all.body_bytes = all.body_bytes.max(answers.body_bytes);
-        for (status, count) in answers.others {
-            *all.others.entry(status).or_default() += count;
-        }
-    }
-    Ok(all)
-}
-
-async fn buy(load: Load, mut client: HttpClient, began: Instant) -> Outcome<Answers> {
-    let mut answers = Answers::default();
-    while began.elapsed() < load.lasting {
-        let request = order(load);
-        let sent = Instant::now();
-        let reply = client.send(request).await?;
-        let answered = Instant::now();
-        if reply.status == StatusCode::CREATED {
-            answers.body_bytes = reply.body.len();
-            answers.samples.push(Sample {
+impl Answers {
+    /// Files one answer.
+    pub(crate) fn add(
+        &mut self,
+        load: &Load,
+        reply: &HttpReply,
+        began: Instant,
+        from: Instant,
+        answered: Instant,
+    ) {
+        if load.counts(reply) {
+            self.samples.push(Sample {
                 answered_us: micros(answered - began),
-                latency_us: u32::try_from(micros(answered - sent)).unwrap_or(u32::MAX),
+                latency_us: u32::try_from(micros(answered - from)).unwrap_or(u32::MAX),
             });
         } else {
-            *answers.others.entry(reply.status.as_u16()).or_default() += 1;
+            *self.others.entry(reply.status.as_u16()).or_default() += 1;
         }
     }
-    Ok(answers)
+
+    fn append(&mut self, more: Answers) {
+        self.samples.extend(more.samples);
+        for (status, count) in more.others {
+            *self.others.entry(status).or_default() += count;
+        }
+    }
 }
 
-fn order(load: Load) -> Request<Bytes> {
+impl Load {
+    /// Opens all connections.
+    pub(crate) async fn connect(&self) -> Outcome<Vec<HttpClient>> {
+        let mut clients = Vec::with_capacity(self.connections.into());
+        while clients.len() < usize::from(self.connections) {
+            let some = OPENED_TOGETHER.min(usize::from(self.connections) - clients.len());
+            let opening = (0..some).map(|_| HttpClient::connect(self.address));
+            clients.extend(try_join_all(opening).await?);
+        }
+        Ok(clients)
+    }
+
+    /// The next request.
+    pub(crate) fn request(&self) -> Request<Bytes> {
+        match &self.asked {
+            Asked::Orders { sales, buyers } => {
+                let sale = sales[fastrand::usize(..sales.len())];
+                order(sale, fastrand::u32(buyers.clone()))
+            }
+            Asked::Page(uri) => {
+                let mut request = Request::new(Bytes::new());
+                *request.uri_mut() = uri.clone();
+                request
+            }
+        }
+    }
+
+    fn counts(&self, reply: &HttpReply) -> bool {
+        match self.counted {
+            Counted::Confirmed => {
+                let replayed = reply.headers.contains_key("idempotent-replayed");
+                reply.status == StatusCode::CREATED && !replayed
+            }
+            Counted::SoldOut => {
+                let code = b"\"out_of_stock\"";
+                let said = reply.body.windows(code.len()).any(|window| window == code);
+                reply.status == StatusCode::BAD_REQUEST && said
+            }
+            Counted::Shown => reply.status == StatusCode::OK,
+        }
+    }
+}
+
+/// One order of one buyer with a new key.
+pub(crate) fn order(sale: SaleId, buyer: u32) -> Request<Bytes> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let buyer = demo::buyer(fastrand::u32(1..=load.buyers).into());
-    let body = format!(r#"{{"user_id":"{buyer}","sale_id":"{}"}}"#, load.sale_id);
+    let body = format!(r#"{{"user_id":"{}","sale_id":"{sale}"}}"#, demo::buyer(buyer.into()));
     let key = Uuid::from_u128(fastrand::u128(..)).to_string();
     let mut request = Request::new(Bytes::from(body));
     *request.method_mut() = Method::POST;
@@ -105,6 +166,96 @@ fn order(load: Load) -> Request<Bytes> {
     request
 }
 
-fn micros(time: Duration) -> u64 {
+/// Closed loop. Waits for every last answer: whatever was sent is counted on one side or the other.
+pub(crate) async fn drive(load: &Load) -> Outcome<Answers> {
+    let load = Arc::new(load.clone());
+    let clients = load.connect().await?;
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for client in clients {
+        tasks.spawn(ask_on(Arc::clone(&load), client, began));
+    }
+    gather(tasks, load.lasting).await
+}
+
+async fn ask_on(load: Arc<Load>, mut client: HttpClient, began: Instant) -> Outcome<Answers> {
+    let mut answers = Answers::default();
+    while began.elapsed() < load.lasting {
+        let request = load.request();
+        let sent = Instant::now();
+        let reply = client.send(request).await?;
+        answers.add(&load, &reply, began, sent, Instant::now());
+    }
+    Ok(answers)
+}
+
+/// Open loop: Poisson arrivals, on whichever connection is free.
+pub(crate) async fn drive_open(load: &Load, per_second: f64) -> Outcome<Answers> {
+    let load = Arc::new(load.clone());
+    let clients = load.connect().await?;
+    let (sender, arrivals) = mpsc::unbounded_channel();
+    let arrivals = Arc::new(Mutex::new(arrivals));
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for client in clients {
+        tasks.spawn(serve_arrivals(Arc::clone(&load), client, Arc::clone(&arrivals), began));
+    }
+    let lasting = load.lasting;
+    // A thread of its own: the timers of the runtime are no finer than a millisecond.
+    let clock = std::thread::spawn(move || arrive(began, lasting, per_second, &sender));
+    let answers = gather(tasks, lasting).await;
+    clock.join().map_err(|_| "the clock of arrivals failed")?;
+    answers
+}
+
+fn arrive(
+    began: Instant,
+    lasting: Duration,
+    per_second: f64,
+    sender: &mpsc::UnboundedSender<Instant>,
+) {
+    let mut at = began;
+    loop {
+        // Gaps of a Poisson process are exponential.
+        at += Duration::from_secs_f64(-(1.0 - fastrand::f64()).ln() / per_second);
+        if at - began > lasting {
+            return;
+        }
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        if sender.send(at).is_err() {
+            return;
+        }
+    }
+}
+
+async fn serve_arrivals(
+    load: Arc<Load>,
+    mut client: HttpClient,
+    arrivals: Arc<Mutex<mpsc::UnboundedReceiver<Instant>>>,
+    began: Instant,
+) -> Outcome<Answers> {
+    let mut answers = Answers::default();
+    loop {
+        let arrival = arrivals.lock().await.recv().await;
+        let Some(arrived) = arrival else { return Ok(answers) };
+        let reply = client.send(load.request()).await?;
+        answers.add(&load, &reply, began, arrived, Instant::now());
+    }
+}
+
+async fn gather(mut tasks: JoinSet<Outcome<Answers>>, lasting: Duration) -> Outcome<Answers> {
+    let all = async {
+        let mut all = Answers::default();
+        while let Some(done) = tasks.join_next().await {
+            all.append(done??);
+        }
+        Ok(all)
+    };
+    let gathered = timeout(lasting + LAST_ANSWERS_MAX, all).await;
+    gathered.map_err(|_elapsed| "requests were not answered in time")?
+}
+
+/// Whole microseconds.
+pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -62,7 +62,7 @@ impl Pgbench {
         clients: u16,
         lasting: Duration,
     ) -> Outcome<Vec<Sample>> {
-        let scratch = world.scratch();
+        let scratch = world.scratch.clone();
         let file = scratch.join("script.sql");
         std::fs::write(&file, script.text())?;
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -74,7 +74,7 @@ impl Pgbench {
             .arg(format!("--client={clients}"))
             .arg(format!("--jobs={threads}"))
             .arg(format!("--time={}", lasting.as_secs().max(1)))
-            .arg(format!("--define=sale_id={}", world.sale_id))
+            .arg(format!("--define=sale_id={}", world.sales[0]))
             .arg(format!("--define=buyers={}", world.buyers))
             .arg("--define=limited=false")
             .arg(&world.url)

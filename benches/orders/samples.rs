@@ -26,6 +26,8 @@ pub(crate) struct Summary {
     pub(crate) p50_ms: f64,
     /// All but one in a hundred were answered within this time.
     pub(crate) p99_ms: f64,
+    /// All but one in a thousand were answered within this time.
+    pub(crate) p999_ms: f64,
 }
 
 /// The part that begins after [`LEAD_IN`] and lasts `counted`.
@@ -40,14 +42,15 @@ pub(crate) fn summarize(samples: &[Sample], counted: Duration) -> Summary {
     latencies.sort_unstable();
     Summary {
         per_second: latencies.len() as f64 / counted.as_secs_f64(),
-        p50_ms: quantile(&latencies, 50),
-        p99_ms: quantile(&latencies, 99),
+        p50_ms: quantile(&latencies, 500),
+        p99_ms: quantile(&latencies, 990),
+        p999_ms: quantile(&latencies, 999),
     }
 }
 
 /// The nearest-rank quantile of ascending microseconds, in milliseconds.
-fn quantile(ascending: &[u32], percent: usize) -> f64 {
-    let rank = (ascending.len() * percent).div_ceil(100);
+fn quantile(ascending: &[u32], permille: usize) -> f64 {
+    let rank = (ascending.len() * permille).div_ceil(1_000);
     let at = rank.saturating_sub(1).min(ascending.len().saturating_sub(1));
     ascending.get(at).map_or(f64::NAN, |micros| f64::from(*micros) / 1_000.0)
 }

@@ -5,28 +5,55 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Uri};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
-use crate::options::Options;
-use crate::plan::Driver;
-use crate::world::World;
-use crate::{Outcome, echo};
+use flashdeal::adapters::http::HttpClient;
+
+use crate::{Outcome, bare, echo};
 
 /// How long a service may take to listen.
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(20);
-/// What both services log when they are ready.
-const LISTENING: &str = "listening address=";
+/// Complaints of one service that are passed on.
+const COMPLAINTS_MAX: u32 = 5;
+/// What every service logs when it is ready, pretty or as JSON.
+const LISTENING: &str = "listening";
+/// All of them listen here.
+const HOST: &str = "127.0.0.1:";
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The shipped service with this engine (`FLASHDEAL_ENGINE`).
+    Engine(&'static str),
+    /// Everything but a database.
+    Echo,
+    /// Nothing but hyper.
+    Bare,
+}
+
+/// How a service is started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    /// Who.
+    pub(crate) kind: Kind,
+    /// Its database.
+    pub(crate) url: &'a str,
+    /// Its pool, if not the shipped one.
+    pub(crate) db_connections: Option<u16>,
+    /// Other settings.
+    pub(crate) settings: &'a [(&'a str, &'a str)],
+}
 
 /// A running service.
 pub(crate) struct Service {
-    /// Whom it belongs to.
-    pub(crate) driver: Driver,
     /// Where it answers.
     pub(crate) address: SocketAddr,
     /// Its process.
@@ -35,20 +62,16 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts the service of a driver; `None` for a driver that needs none.
-    pub(crate) async fn start(
-        driver: Driver,
-        world: &World,
-        options: &Options,
-    ) -> Outcome<Option<Service>> {
-        let mut command = match driver {
-            Driver::Engine(name) => engine(name, world, options),
-            Driver::Echo => {
+    /// Starts one and waits until it takes orders.
+    pub(crate) async fn start(setup: Setup<'_>) -> Outcome<Service> {
+        let mut command = match setup.kind {
+            Kind::Engine(name) => engine(name, setup),
+            Kind::Echo | Kind::Bare => {
                 let mut command = clean(std::env::current_exe()?.as_path());
-                command.arg(echo::ARGUMENT);
+                let echoes = setup.kind == Kind::Echo;
+                command.arg(if echoes { echo::ARGUMENT } else { bare::ARGUMENT });
                 command
             }
-            Driver::Statements | Driver::FunctionCall => return Ok(None),
         };
         let mut child = command
             .stdin(Stdio::null())
@@ -63,7 +86,16 @@ impl Service {
             .map_err(|_elapsed| "the service did not start in time")??;
         tokio::spawn(pass_on_complaints(lines));
         let pid = child.id().ok_or("the service ended at once")?;
-        Ok(Some(Service { driver, address, pid, child }))
+        Ok(Service { address, pid, child })
+    }
+
+    /// One page of it, as text.
+    pub(crate) async fn page(&self, path: &'static str) -> Outcome<String> {
+        let mut client = HttpClient::connect(self.address).await?;
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = Uri::from_static(path);
+        let reply = client.send(request).await?;
+        Ok(String::from_utf8_lossy(&reply.body).into_owned())
     }
 
     /// Stops it, politely first.
@@ -82,14 +114,15 @@ impl Service {
 }
 
 /// The shipped binary, as cargo built it for this benchmark.
-fn engine(name: &str, world: &World, options: &Options) -> Command {
+fn engine(name: &str, setup: Setup<'_>) -> Command {
     let mut command = clean(env!("CARGO_BIN_EXE_flashdeal").as_ref());
     command
         .arg("serve")
-        .env("DATABASE_URL", &world.url)
+        .env("DATABASE_URL", setup.url)
         .env("FLASHDEAL_ENGINE", name)
-        .env("FLASHDEAL_LISTEN", "127.0.0.1:0");
-    if let Some(size) = options.db_connections {
+        .env("FLASHDEAL_LISTEN", format!("{HOST}0"))
+        .envs(setup.settings.iter().copied());
+    if let Some(size) = setup.db_connections {
         command.env("FLASHDEAL_DB_CONNECTIONS", size.to_string());
     }
     command
@@ -111,8 +144,11 @@ fn clean(program: &std::path::Path) -> Command {
 async fn listening(lines: &mut Lines<BufReader<ChildStderr>>) -> Outcome<SocketAddr> {
     let mut last = String::new();
     while let Some(line) = lines.next_line().await? {
-        if let Some((_, address)) = line.split_once(LISTENING) {
-            return Ok(address.trim().parse()?);
+        if line.contains(LISTENING)
+            && let Some((_, address)) = line.split_once(HOST)
+        {
+            let digits = address.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+            return Ok(format!("{HOST}{digits}").parse()?);
         }
         last = line;
     }
@@ -121,8 +157,11 @@ async fn listening(lines: &mut Lines<BufReader<ChildStderr>>) -> Outcome<SocketA
 
 /// Keeps the pipe empty, and shows what a person would want to know.
 async fn pass_on_complaints(mut lines: Lines<BufReader<ChildStderr>>) {
+    let mut left = COMPLAINTS_MAX;
     while let Ok(Some(line)) = lines.next_line().await {
-        if line.contains(" WARN ") || line.contains(" ERROR ") {
+        let complaint = [" WARN ", " ERROR ", "\"WARN\"", "\"ERROR\""];
+        if left > 0 && complaint.iter().any(|level| line.contains(level)) {
+            left -= 1;
             eprintln!("service: {line}");
         }
     }

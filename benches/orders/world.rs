@@ -1,13 +1,15 @@
-//! The database: a server of the benchmark's own (or an empty database that somebody names), many
-//! wallets, one hot sale that nobody can empty, and the counters that tell what a cell did.
+//! One database: many wallets, sales that nobody can empty, and the counters that tell what a cell
+//! did.
 
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::PgPool;
 use sqlx::{Connection, PgConnection};
 
-use flashdeal::adapters::postgres::embedded::{EmbeddedError, EmbeddedOptions, EmbeddedServer};
+use flashdeal::adapters::postgres::connect::SessionLimits;
 use flashdeal::adapters::postgres::seed_repo::insert_users;
 use flashdeal::adapters::postgres::store::PgStore;
 use flashdeal::adapters::postgres::{audit_unhurried, connect, schema};
@@ -20,40 +22,41 @@ use flashdeal::domain::user::User;
 use flashdeal::logic::ids::new_id;
 use flashdeal::logic::sales::{CreateSale, create_sale};
 
-use crate::Outcome;
-use crate::options::Options;
-use crate::process;
+use crate::load::Asked;
+use crate::server::Server;
+use crate::{Outcome, process};
 
 /// What each wallet holds: enough for every order of a run, and so much that all balances have the
 /// same number of digits, which keeps every 201 at the same length.
 pub(crate) const BALANCE_CENTS: u64 = 500_000_000;
-/// The price of the only item.
+/// The price of every item.
 pub(crate) const PRICE_CENTS: u64 = 100;
 /// More units than any run sells.
 const STOCK: u32 = 1_000_000_000;
 /// Buyers written in one statement.
 const SEED_BATCH: usize = 1_000;
-/// How long a changed setting may take to reach every idle session.
-const RELOAD: Duration = Duration::from_millis(300);
+/// Orders written in one statement.
+const ORDERS_AT_A_TIME: u32 = 50_000;
 
 /// The database and what is in it.
 pub(crate) struct World {
-    server: Option<EmbeddedServer>,
-    home: PathBuf,
     /// For services and pgbench.
     pub(crate) url: String,
-    /// The hot sale.
-    pub(crate) sale_id: SaleId,
+    /// The sales that are open. The first is the hot one.
+    pub(crate) sales: Arc<[SaleId]>,
     /// Wallets, numbered from 1.
     pub(crate) buyers: u32,
-    session: PgConnection,
-    counts_statements: bool,
+    /// Where scripts and logs of drivers may lie.
+    pub(crate) scratch: PathBuf,
+    /// A session of the benchmark's own.
+    pub(crate) session: PgConnection,
+    postmaster: Option<u32>,
 }
 
 /// Everything that only grows while orders are placed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counters {
-    /// Rows of `orders`.
+    /// Orders, as the sales count them; the audit compares with the rows.
     pub(crate) orders: i64,
     /// Bytes of write-ahead log.
     pub(crate) wal_bytes: i64,
@@ -62,37 +65,53 @@ pub(crate) struct Counters {
 }
 
 impl World {
-    /// Starts the server and fills the database.
-    pub(crate) async fn start(options: &Options) -> Outcome<World> {
-        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let home = tmp.join(format!("bench-orders-{}", std::process::id()));
-        std::fs::create_dir_all(home.join("scratch"))?;
-        let server = match options.database_url {
-            Some(_) => None,
-            None => Some(start_server(&home.join("data")).await?),
-        };
-        let own = server.as_ref().map(|server| server.connection().url());
-        let url = options.database_url.clone().or(own).ok_or("there is no database")?;
-        match fill(&url, options.buyers).await {
-            Ok((session, sale_id, counts_statements)) => Ok(World {
-                server,
-                home,
-                url,
-                sale_id,
-                buyers: options.buyers,
-                session,
-                counts_statements,
-            }),
-            Err(error) => {
-                put_away(server, &home).await;
-                Err(error)
-            }
+    /// A new database with `buyers` wallets and so many sales.
+    pub(crate) async fn new(server: &Server, buyers: u32, sales: usize) -> Outcome<World> {
+        let url = server.make_database().await?;
+        let options = connect::parse_url(&url)?;
+        let mut session = PgConnection::connect_with(&options).await?;
+        if let Some(objection) = connect::objection_to(&mut session).await? {
+            return Err(objection.into());
         }
+        let pool = connect::pool(options, 2);
+        schema::migrate(&pool).await?;
+        schema::settle_currency(&pool, "USD").await?;
+        make_buyers(&mut session, buyers).await?;
+        let store = PgStore::admitted(pool.clone());
+        let mut ids = Vec::with_capacity(sales);
+        for _ in 0..sales {
+            ids.push(open_sale(&store, STOCK).await?);
+        }
+        pool.close().await;
+        sqlx::raw_sql(include_str!("sql/setup.sql")).execute(&mut session).await?;
+        sqlx::query("VACUUM ANALYZE").execute(&mut session).await?;
+        let (sales, scratch) = (ids.into(), server.scratch());
+        Ok(World { url, sales, buyers, scratch, session, postmaster: server.pid() })
     }
 
-    /// Where scripts and logs of drivers may lie.
-    pub(crate) fn scratch(&self) -> PathBuf {
-        self.home.join("scratch")
+    /// One more sale, with so many units.
+    pub(crate) async fn open_sale(&self, stock: u32) -> Outcome<SaleId> {
+        let pool = self.pool(1)?;
+        let id = open_sale(&PgStore::admitted(pool.clone()), stock).await?;
+        pool.close().await;
+        Ok(id)
+    }
+
+    /// Sessions as the service has them.
+    pub(crate) fn pool(&self, sessions: u32) -> Outcome<PgPool> {
+        let limits = SessionLimits::default();
+        let options = connect::with_limits(connect::parse_url(&self.url)?, limits);
+        Ok(connect::pool(options, sessions))
+    }
+
+    /// Orders of everybody from all sales.
+    pub(crate) fn orders(&self) -> Asked {
+        Asked::Orders { sales: Arc::clone(&self.sales), buyers: self.everybody() }
+    }
+
+    /// All buyers' numbers.
+    pub(crate) fn everybody(&self) -> RangeInclusive<u32> {
+        1..=self.buyers
     }
 
     /// One row of one column of text.
@@ -104,14 +123,12 @@ impl World {
     /// Where everything stands now.
     pub(crate) async fn counters(&mut self) -> Outcome<Counters> {
         let (orders, wal_bytes): (i64, i64) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM orders WHERE sale_id = $1),
+            "SELECT (SELECT sum(order_count) FROM sales)::bigint,
                     pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint",
         )
-        .bind(self.sale_id.uuid())
         .fetch_one(&mut self.session)
         .await?;
-        let postmaster = self.server.as_ref().and_then(EmbeddedServer::pid);
-        Ok(Counters { orders, wal_bytes, cpu: postmaster.and_then(process::cpu_of_family) })
+        Ok(Counters { orders, wal_bytes, cpu: self.postmaster.and_then(process::cpu_of_family) })
     }
 
     /// Puts every round behind a checkpoint of its own, so that none falls into one by chance.
@@ -129,102 +146,23 @@ impl World {
         }
     }
 
-    /// Begins or ends counting statements. `false` where the server cannot.
-    pub(crate) async fn count_statements(&mut self, track: Track) -> Outcome<bool> {
-        if !self.counts_statements {
-            return Ok(false);
+    /// Writes so many orders of the hot sale as the service would have written them, spread over
+    /// all wallets in turn.
+    pub(crate) async fn grow(&mut self, orders: u32) -> Outcome<()> {
+        let mut left = orders;
+        while left > 0 {
+            let some = left.min(ORDERS_AT_A_TIME);
+            sqlx::query("SELECT bench_grow($1, $2, $3)")
+                .bind(self.sales[0].uuid())
+                .bind(i32::try_from(some)?)
+                .bind(i32::try_from(self.buyers)?)
+                .execute(&mut self.session)
+                .await?;
+            left -= some;
         }
-        for statement in [track.statement(), "SELECT pg_reload_conf()"] {
-            sqlx::query(statement).execute(&mut self.session).await?;
-        }
-        tokio::time::sleep(RELOAD).await;
-        if matches!(track, Track::All) {
-            sqlx::query("SELECT pg_stat_statements_reset()").execute(&mut self.session).await?;
-        }
-        Ok(true)
+        sqlx::query("VACUUM ANALYZE").execute(&mut self.session).await?;
+        self.checkpoint().await
     }
-
-    /// Statements that were executed at least `calls_min` times since counting began.
-    pub(crate) async fn statements(&mut self, calls_min: i64) -> Outcome<Vec<(String, i64)>> {
-        let rows = sqlx::query_as(
-            "SELECT regexp_replace(query, '\\s+', ' ', 'g'), calls FROM pg_stat_statements
-             WHERE calls >= $1 ORDER BY calls DESC, query",
-        );
-        Ok(rows.bind(calls_min).fetch_all(&mut self.session).await?)
-    }
-
-    /// Stops the server and clears up.
-    pub(crate) async fn stop(self) {
-        // A session that is lost already needs no farewell.
-        let _ = self.session.close().await;
-        put_away(self.server, &self.home).await;
-    }
-}
-
-/// What `pg_stat_statements` counts. It is loaded all the time and asleep while cells run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Track {
-    /// Every statement of a client.
-    All,
-    /// Nothing.
-    None,
-}
-
-impl Track {
-    fn statement(self) -> &'static str {
-        match self {
-            Track::All => "ALTER SYSTEM SET pg_stat_statements.track = 'top'",
-            Track::None => "ALTER SYSTEM SET pg_stat_statements.track = 'none'",
-        }
-    }
-}
-
-/// The shipped, durable server; with `pg_stat_statements` where it is installed.
-async fn start_server(data: &Path) -> Result<EmbeddedServer, EmbeddedError> {
-    let plain = EmbeddedOptions::new(data);
-    let counting =
-        plain.clone().with_test_setting("shared_preload_libraries", "pg_stat_statements");
-    match EmbeddedServer::start(counting).await {
-        Ok(server) => Ok(server),
-        Err(_not_installed) => EmbeddedServer::start(plain).await,
-    }
-}
-
-async fn put_away(server: Option<EmbeddedServer>, home: &Path) {
-    if let Some(server) = server
-        && let Err(error) = server.stop().await
-    {
-        eprintln!("orders: the server was not stopped: {error}");
-    }
-    if let Err(error) = std::fs::remove_dir_all(home) {
-        eprintln!("orders: {} was not removed: {error}", home.display());
-    }
-}
-
-async fn fill(url: &str, buyers: u32) -> Outcome<(PgConnection, SaleId, bool)> {
-    let options: PgConnectOptions = connect::parse_url(url)?;
-    let mut session = PgConnection::connect_with(&options).await?;
-    if schema::version_found(&mut session).await? != 0 {
-        return Err("the database is not empty: name one that may be filled with orders".into());
-    }
-    if let Some(objection) = connect::objection_to(&mut session).await? {
-        return Err(objection.into());
-    }
-    let pool = connect::pool(options, 2);
-    schema::migrate(&pool).await?;
-    schema::settle_currency(&pool, "USD").await?;
-    make_buyers(&mut session, buyers).await?;
-    let sale_id = open_sale(&PgStore::admitted(pool.clone())).await?;
-    pool.close().await;
-    sqlx::raw_sql(include_str!("sql/setup.sql")).execute(&mut session).await?;
-    let counts = sqlx::query("CREATE EXTENSION IF NOT EXISTS pg_stat_statements");
-    let loaded = counts.execute(&mut session).await.is_ok()
-        && sqlx::query("SELECT count(*) FROM pg_stat_statements")
-            .execute(&mut session)
-            .await
-            .is_ok();
-    sqlx::query("VACUUM ANALYZE").execute(&mut session).await?;
-    Ok((session, sale_id, loaded))
 }
 
 async fn make_buyers(session: &mut PgConnection, count: u32) -> Outcome<()> {
@@ -243,13 +181,13 @@ async fn make_buyers(session: &mut PgConnection, count: u32) -> Outcome<()> {
     Ok(())
 }
 
-async fn open_sale(store: &PgStore) -> Outcome<SaleId> {
+async fn open_sale(store: &PgStore, stock: u32) -> Outcome<SaleId> {
     let request = CreateSale {
         sale_id: new_id(),
         name: ShortText::parse("Hot sale")?,
         sku: None,
         unit_price: Money::from_cents(PRICE_CENTS),
-        stock: STOCK,
+        stock,
         per_user_limit: None,
         starts_at: None,
         ends_at: None,

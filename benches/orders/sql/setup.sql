@@ -64,3 +64,41 @@ BEGIN
     WHERE id = wanted_sale;
     RETURN left_over;
 END $$;
+
+-- Orders as the service would have written them, as one set: buyers in turn, one unit each. Behind
+-- it the books balance.
+CREATE FUNCTION bench_grow(wanted_sale uuid, orders_count integer, buyers integer)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    sale   sales%ROWTYPE;
+    moment timestamptz;
+BEGIN
+    SELECT * INTO sale FROM sales WHERE id = wanted_sale FOR NO KEY UPDATE;
+    moment := clock_timestamp();
+    CREATE TEMPORARY TABLE grown ON COMMIT DROP AS
+    SELECT sale.order_count + n AS sequence, bench_new_id() AS order_id,
+           bench_buyer((1 + (sale.order_count + n) % buyers)::text) AS user_id,
+           1 + (n - 1) / buyers AS turn
+    FROM generate_series(1, orders_count) AS n;
+
+    INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
+    SELECT gen_random_uuid()::text, user_id, 'order', decode(repeat('00', 32), 'hex'), order_id
+    FROM grown;
+    INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
+                        balance_after, created_at)
+    SELECT g.order_id, g.user_id, wanted_sale, g.sequence, 1, sale.unit_price, sale.unit_price,
+           w.balance - g.turn * sale.unit_price, moment
+    FROM grown g JOIN wallets w ON w.user_id = g.user_id;
+    INSERT INTO ledger_entries (id, user_id, number, type, amount, balance_after, order_id,
+                                created_at)
+    SELECT gen_random_uuid(), g.user_id, w.entry_count + g.turn, 'order', -sale.unit_price,
+           w.balance - g.turn * sale.unit_price, g.order_id, moment
+    FROM grown g JOIN wallets w ON w.user_id = g.user_id;
+    UPDATE wallets w
+    SET balance = w.balance - g.turns * sale.unit_price, entry_count = w.entry_count + g.turns,
+        updated_at = moment
+    FROM (SELECT user_id, max(turn) AS turns FROM grown GROUP BY user_id) g
+    WHERE w.user_id = g.user_id;
+    UPDATE sales SET stock = stock - orders_count, order_count = order_count + orders_count
+    WHERE id = wanted_sale;
+END $$;
