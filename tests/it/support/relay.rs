@@ -27,6 +27,12 @@ pub(crate) enum Break {
     CutAfter,
     /// The answer comes late.
     Delay(Duration),
+    /// The server sees it and then the end of what it is told; its answers still come.
+    HalfClose,
+    /// From here on the server hears nothing, and nobody is told.
+    SilentUp,
+    /// The server sees it; from here on its answers get lost, and nobody is told.
+    SilentDown,
 }
 
 #[derive(Default)]
@@ -171,12 +177,20 @@ async fn pass(
         while let Some(frame) = take_frame(&mut said, typed) {
             typed = true;
             let how = lock(plan).judge(&frame, &mut inside);
-            if how == Some(Break::CutBefore) {
-                return Ok(());
-            }
-            server.write_all(&frame).await?;
             match how {
-                None | Some(Break::CutBefore) => {}
+                Some(Break::CutBefore) => return Ok(()),
+                Some(Break::SilentUp) => return swallow(&mut client).await,
+                _ => server.write_all(&frame).await?,
+            }
+            match how {
+                None | Some(Break::CutBefore | Break::SilentUp) => {}
+                // The server's socket stays open behind it.
+                Some(Break::SilentDown) => return swallow(&mut client).await,
+                Some(Break::HalfClose) => {
+                    server.shutdown().await?;
+                    io::copy(&mut server, &mut client).await?;
+                    return Ok(());
+                }
                 Some(Break::CutDuring) => return Ok(()),
                 Some(Break::CutAfter) => {
                     server.read_buf(&mut answered).await?;
@@ -203,6 +217,11 @@ async fn pass(
             }
         }
     }
+}
+
+/// Listens to the client until it gives up.
+async fn swallow(client: &mut TcpStream) -> io::Result<()> {
+    io::copy(client, &mut io::sink()).await.map(drop)
 }
 
 /// The next whole frame, the type byte included if there is one.
