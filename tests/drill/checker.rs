@@ -15,9 +15,10 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::board::Board;
-use crate::journal::{Attempt, History, Told};
+use crate::journal::{History, Told};
+use crate::refusals;
 use crate::rows::{OrderRow, Rows};
-use crate::shop::{Shop, money};
+use crate::shop::Shop;
 
 /// Everything at hand.
 pub(crate) struct Case<'a> {
@@ -41,7 +42,7 @@ impl Case<'_> {
         }
         self.check_sums();
         self.check_order_in_time(&by_key);
-        self.check_refusals();
+        refusals::check(self);
         by_key.len()
     }
 
@@ -196,60 +197,6 @@ impl Case<'_> {
                     latest = Some((sequence, sent));
                 }
             }
-        }
-    }
-
-    /// A refusal must have been true: with everything that could have been bought until then.
-    fn check_refusals(&self) {
-        let sent: HashMap<&str, Instant> = self
-            .histories
-            .iter()
-            .filter_map(|history| Some((history.wish.key.as_str(), history.first_sent()?)))
-            .collect();
-        let begun = |row: &&OrderRow, done: Instant| {
-            sent.get(row.key.as_str()).is_some_and(|sent| *sent < done)
-        };
-        for history in self.histories {
-            for attempt in history.attempts.iter().filter(|attempt| !attempt.other_body) {
-                if let Told::Refused(body) = &attempt.told {
-                    let orders = self.rows.orders.iter().filter(|row| begun(row, attempt.done));
-                    self.check_refusal(history, attempt, body, orders);
-                }
-            }
-        }
-    }
-
-    fn check_refusal<'a>(
-        &self,
-        history: &History,
-        attempt: &Attempt,
-        body: &Value,
-        orders: impl Iterator<Item = &'a OrderRow>,
-    ) {
-        let wish = &history.wish;
-        let (user, sale) = (&self.shop.users[wish.user], &self.shop.sales[wish.sale]);
-        let units = |row: &OrderRow| u64::from(row.quantity.unsigned_abs());
-        let wanted = u64::from(wish.quantity);
-        let of_sale = |row: &&OrderRow| row.sale_id == sale.id;
-        let of_user = |row: &&OrderRow| row.user_id == user.id;
-        let could_be = match body["code"].as_str() {
-            Some("out_of_stock") => {
-                orders.filter(of_sale).map(units).sum::<u64>() + wanted > sale.stock
-            }
-            Some("purchase_limit_reached") => {
-                let owned: u64 = orders.filter(of_sale).filter(of_user).map(units).sum();
-                sale.limit.is_some_and(|limit| owned + wanted > limit)
-            }
-            Some("insufficient_balance") => {
-                let spent: i64 = orders.filter(of_user).map(|row| row.cents).sum();
-                spent.unsigned_abs() + wanted * sale.cents > user.cents
-            }
-            Some("order_expired") => wish.valid_until.is_some(),
-            _ => false,
-        };
-        if !could_be {
-            let cents = money(user.cents);
-            self.complain(format!("{wish:?} ({cents}) was refused, untruly: {attempt:?}"));
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | `stage` | PostgreSQL, wires, services |
 //! | `shop`, `buyers`, `line`, `journal` | what is for sale, who buys how, what they were told |
 //! | `plan`, `faults` | which faults come, and how they are done |
-//! | `rows`, `checker` | what is stored, against what was told |
+//! | `rows`, `checker`, `refusals` | what is stored, against what was told |
 //! | `board`, `report` | what everyone counts, and the table at the end |
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report, in helpers too")]
@@ -28,6 +28,7 @@ mod faults;
 mod journal;
 mod line;
 mod plan;
+mod refusals;
 mod report;
 mod rows;
 mod shop;
