@@ -128,6 +128,13 @@ impl Case<'_> {
                 _ => {}
             }
         }
+        let unknown = history.attempts.iter().any(|attempt| matches!(attempt.told, Told::Unknown));
+        if made == 0 && !unknown {
+            let attempts = &history.attempts;
+            self.complain(format!(
+                "{key} was made by an attempt that was turned away: {attempts:?}"
+            ));
+        }
         if made > 1 {
             self.complain(format!("{key} was made {made} times: {:?}", history.attempts));
         }

@@ -13,6 +13,7 @@
 //! | `plan`, `faults` | which faults come, and how they are done |
 //! | `rows`, `checker`, `refusals` | what is stored, against what was told |
 //! | `board`, `report` | what everyone counts, and the table at the end |
+//! | `restore` | another play on the same stage: backup, loss, restore |
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report, in helpers too")]
 #![allow(clippy::type_complexity, reason = "tables of cases are read where they stand")]
@@ -30,6 +31,7 @@ mod line;
 mod plan;
 mod refusals;
 mod report;
+mod restore;
 mod rows;
 mod shop;
 mod stage;
@@ -46,7 +48,7 @@ use plan::{FAULTS_MIN, ORDERS_MIN, Plan, Settings};
 use rows::Rows;
 use shop::Shop;
 use stage::Stage;
-use support::locks::{IDLE_IN_TRANSACTION, sessions};
+use support::locks::{IDLE_IN_TRANSACTION, number, sessions};
 use support::process::run;
 
 /// How long faults are done before everything is looked at.
@@ -57,7 +59,11 @@ const GATE_MAX: Duration = Duration::from_secs(900);
 fn main() -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime").block_on(drill())
+    let runtime = runtime.expect("a runtime");
+    match std::env::args().nth(1).as_deref() {
+        Some("restore") => runtime.block_on(restore::rehearse()),
+        _ => runtime.block_on(drill()),
+    }
 }
 
 async fn drill() -> ExitCode {
@@ -77,11 +83,14 @@ async fn drill() -> ExitCode {
     errors(&stage, &board);
     report::print(&board, settings, stage.version(), orders, began.elapsed());
     let broken = board.violations() > 0;
-    stage.strike(broken).await;
+    let place = stage.place().to_owned();
+    stage.close().await;
     if broken {
+        println!("kept for a look: {}", place.display());
         println!("DRILL_SEED={} plans it again", settings.seed);
         return ExitCode::FAILURE;
     }
+    stage::clear(&place);
     ExitCode::SUCCESS
 }
 
@@ -128,6 +137,7 @@ async fn play(
     if idle > 0 {
         board.violation(format!("{idle} sessions sit in an open transaction"));
     }
+    deadlocks(&mut session, board).await;
     let rows = Rows::read(&mut session, &shop).await;
     let orders = Case { shop: &shop, histories: &histories, rows: &rows, board }.check();
     let environment = [("DATABASE_URL", stage.database.url.as_str()), ("FLASHDEAL_LOG", "off")];
@@ -136,6 +146,17 @@ async fn play(
         board.violation(format!("the books: {verified:?}"));
     }
     orders
+}
+
+/// The house locks in one order: only the rogue's locks can meet as a deadlock. (The server counts
+/// from its last crash on.)
+async fn deadlocks(session: &mut sqlx::PgConnection, board: &Board) {
+    let found = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let found = u64::try_from(number(session, found).await).expect("a count");
+    let rogues = board.faults().get(plan::Fault::Rogue.name()).copied().unwrap_or_default();
+    if found > rogues * 3 {
+        board.violation(format!("{found} deadlocks, with {rogues} rogues"));
+    }
 }
 
 /// Nothing goes wrong any more: keys that nobody knows of are asked for once more, and every tenth
@@ -148,10 +169,12 @@ async fn settle(buyer: &mut Buyer, histories: &mut [History], round: usize) {
     }
 }
 
-/// What a service calls an alarm is a violation.
+/// What a service says of itself when the schema had to step in, or something failed that nobody
+/// foresaw.
 fn errors(stage: &Stage, board: &Board) {
+    let defects = ["ALARM", "panicked", "a transaction failed"];
     let log = stage.errors();
-    for line in log.lines().filter(|line| line.contains("ALARM") || line.contains("panicked")) {
+    for line in log.lines().filter(|line| defects.iter().any(|word| line.contains(word))) {
         board.violation(format!("a service logged: {line}"));
     }
 }

@@ -62,10 +62,17 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts everything.
     pub(crate) async fn set() -> Stage {
+        Stage::set_with(|options| options).await
+    }
+
+    /// Starts everything, with a server that differs.
+    pub(crate) async fn set_with(change: impl FnOnce(EmbeddedOptions) -> EmbeddedOptions) -> Stage {
         let place = scratch(&format!("drill-{}", std::process::id()));
         let mut options = EmbeddedOptions::new(&place);
         options.max_connections = MAX_CONNECTIONS;
-        let server = EmbeddedServer::start(options).await.expect("a server");
+        // Below `lock_timeout`, so that a deadlock is found and not waited out.
+        let options = options.with_test_setting("deadlock_timeout", "100ms");
+        let server = EmbeddedServer::start(change(options)).await.expect("a server");
         let database = TestDatabase { url: server.connection().url() };
         let wires = [Relay::to(&database).await, Relay::to(&database).await];
         let instances = [serve(&wires[0], &place).await, serve(&wires[1], &place).await];
@@ -131,21 +138,28 @@ impl Stage {
         std::fs::read_to_string(self.place.join("service.log")).unwrap_or_default()
     }
 
-    /// Stops everything and clears it away, unless somebody will want to look at it.
-    pub(crate) async fn strike(self, keep: bool) {
+    /// The server's data directory.
+    pub(crate) fn place(&self) -> &std::path::Path {
+        &self.place
+    }
+
+    /// Stops everything in order.
+    pub(crate) async fn close(self) {
         for instance in self.instances {
             instance.signal(Signal::SIGTERM);
             let code = tokio::time::timeout(Duration::from_secs(30), instance.exit()).await;
             assert_eq!(code.expect("an orderly end"), Some(0));
         }
-        let cluster = self.data_dir.cluster();
         self.server.stop().await.expect("an orderly end");
-        if keep {
-            eprintln!("kept: {} and {}", self.place.display(), cluster.display());
-        } else {
-            let _ = std::fs::remove_dir_all(cluster);
-            let _ = std::fs::remove_dir_all(self.place);
-        }
+    }
+}
+
+/// Clears away what a closed stage has left.
+pub(crate) fn clear(place: &std::path::Path) {
+    let cluster = DataDir::at(place.to_owned()).cluster();
+    for left in [cluster.as_path(), place] {
+        // What is gone already is as good.
+        let _ = std::fs::remove_dir_all(left);
     }
 }
 
