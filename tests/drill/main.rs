@@ -3,7 +3,7 @@
 //!
 //! `cargo test --test drill` ends when there were enough orders and faults for a gate.
 //! `DRILL_SECONDS=3600 DRILL_SEED=7 cargo test --release --test drill` is a long run; a seed plans
-//! the same faults and wishes again. After each round the history checker and `flashdeal verify`
+//! the same faults and wishes again; `DRILL_ENGINE` chooses another engine. After each round the history checker and `flashdeal verify`
 //! look at what is left. Exit code 0: no promise was broken.
 //!
 //! | room | what it does |
@@ -13,7 +13,7 @@
 //! | `plan`, `faults` | which faults come, and how they are done |
 //! | `rows`, `checker`, `refusals` | what is stored, against what was told |
 //! | `board`, `report` | what everyone counts, and the table at the end |
-//! | `restore` | another play on the same stage: backup, loss, restore |
+//! | `restore`, `failover` | other plays on the same stage: backup and restore, a lost primary |
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report, in helpers too")]
 #![allow(clippy::type_complexity, reason = "tables of cases are read where they stand")]
@@ -25,6 +25,7 @@ mod support;
 mod board;
 mod buyers;
 mod checker;
+mod failover;
 mod faults;
 mod journal;
 mod line;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     match std::env::args().nth(1).as_deref() {
+        Some("failover") => runtime.block_on(failover::rehearse()),
         Some("restore") => runtime.block_on(restore::rehearse()),
         _ => runtime.block_on(drill()),
     }

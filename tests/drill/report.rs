@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::board::Board;
 use crate::faults_done;
 use crate::plan::{DECK, Settings};
-use crate::stage::{MAX_CONNECTIONS, SETTINGS};
+use crate::stage::{MAX_CONNECTIONS, SETTINGS, engine};
 
 /// One line for each round.
 pub(crate) fn line(board: &Board, round: usize, orders: u64, elapsed: Duration) -> String {
@@ -32,7 +32,7 @@ pub(crate) fn print(
     println!("| PostgreSQL | {version}, max_connections {MAX_CONNECTIONS}, durable |");
     let pairs: Vec<String> =
         SETTINGS.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    println!("| two instances | {} |", pairs.join(", "));
+    println!("| two instances | engine {}, {} |", engine(), pairs.join(", "));
     println!("| seed | {} |", settings.seed);
     println!("| time | {:.0} s |", elapsed.as_secs_f64());
     println!("| orders | {orders} |");

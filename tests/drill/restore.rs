@@ -103,7 +103,7 @@ async fn buy_and_back_up(
     let crowd = Crowd::start(&shop, board, &stage.doors, 1);
     let mut session = stage.session().await;
     bought(board, BEFORE).await;
-    base_backup(&mut session, &places.base).await;
+    base_backup(&mut session, &places.base, "none").await;
     let from = board.orders();
     bought(board, from + KEPT).await;
     let now = sqlx::query_scalar("SELECT clock_timestamp()::text").fetch_one(&mut session);
@@ -122,7 +122,8 @@ async fn buy_and_back_up(
     (moment, kept, all)
 }
 
-async fn bought(board: &Board, orders: u64) {
+/// Waits until so many orders were acknowledged.
+pub(crate) async fn bought(board: &Board, orders: u64) {
     let limit = Instant::now() + Duration::from_secs(300);
     while board.orders() < orders {
         assert!(Instant::now() < limit, "{} orders, {orders} wanted", board.orders());
@@ -137,8 +138,8 @@ async fn orders(session: &mut PgConnection, statement: &str) -> BTreeSet<String>
     found.into_iter().collect()
 }
 
-/// With the program that belongs to the server.
-async fn base_backup(session: &mut PgConnection, into: &Path) {
+/// A copy of a running server, with the program that belongs to the server.
+pub(crate) async fn base_backup(session: &mut PgConnection, into: &Path, wal: &str) {
     let asked: (String, String, String) = sqlx::query_as(
         "SELECT (SELECT setting FROM pg_config() WHERE name = 'BINDIR'),
                 trim(current_setting('unix_socket_directories'), '\"'), current_setting('port')",
@@ -148,8 +149,8 @@ async fn base_backup(session: &mut PgConnection, into: &Path) {
     .expect("where the server is");
     let (programs, socket, port) = asked;
     let backup = tokio::process::Command::new(Path::new(&programs).join("pg_basebackup"))
-        .args(["--checkpoint=fast", "--wal-method=none", "--username=flashdeal", "--host", &socket])
-        .args(["--port", &port, "--pgdata"])
+        .args(["--checkpoint=fast", "--username=flashdeal", "--wal-method", wal])
+        .args(["--host", &socket, "--port", &port, "--pgdata"])
         .arg(into)
         .output();
     let done = backup.await.expect("pg_basebackup");

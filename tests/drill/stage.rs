@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use flashdeal::adapters::postgres::embedded::{EmbeddedOptions, EmbeddedServer};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sqlx::PgConnection;
 
 use crate::support::api::Api;
@@ -26,6 +27,11 @@ pub(crate) const SETTINGS: [(&str, &str); 4] = [
     ("FLASHDEAL_DB_CONNECTIONS", "10"),
     ("FLASHDEAL_LOG", "error"),
 ];
+/// How orders are decided: `DRILL_ENGINE`, else the default.
+pub(crate) fn engine() -> String {
+    std::env::var("DRILL_ENGINE").unwrap_or_else(|_| "grouped".to_owned())
+}
+
 /// Sessions that the server takes: few enough to fill.
 pub(crate) const MAX_CONNECTIONS: u16 = 60;
 
@@ -143,6 +149,26 @@ impl Stage {
         &self.place
     }
 
+    /// The server's machine is lost; the wires lead nowhere. Another one may come.
+    pub(crate) fn lose_server(&self) {
+        for pid in self.data_dir.servers() {
+            // Those that end by themselves meanwhile are lost as well.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        self.wires.iter().for_each(|wire| wire.lead_to(None));
+    }
+
+    /// The wires lead to another server. Stops what has become of the old one.
+    pub(crate) async fn move_to(&mut self, server: EmbeddedServer, place: PathBuf) {
+        self.database = TestDatabase { url: server.connection().url() };
+        self.wires.iter().for_each(|wire| wire.lead_to(Some(&self.database)));
+        let old = std::mem::replace(&mut self.server, server);
+        let old_place = std::mem::replace(&mut self.place, place.clone());
+        self.data_dir = DataDir::at(place);
+        old.stop().await.expect("an orderly end");
+        clear(&old_place);
+    }
+
     /// Stops everything in order.
     pub(crate) async fn close(self) {
         for instance in self.instances {
@@ -167,6 +193,8 @@ async fn serve(wire: &Relay, place: &std::path::Path) -> ServeProcess {
     let url = wire.url();
     let mut environment = SETTINGS.to_vec();
     environment.push(("DATABASE_URL", &url));
+    let engine = engine();
+    environment.push(("FLASHDEAL_ENGINE", &engine));
     let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
     let log = std::fs::File::options().create(true).append(true).open(place.join("service.log"));
     command.stderr(Stdio::from(log.expect("a log")));
