@@ -49,7 +49,7 @@ use plan::{FAULTS_MIN, ORDERS_MIN, Plan, Settings};
 use rows::Rows;
 use shop::Shop;
 use stage::Stage;
-use support::locks::{IDLE_IN_TRANSACTION, number, sessions};
+use support::locks::{IDLE_IN_TRANSACTION, sessions};
 use support::process::run;
 
 /// How long faults are done before everything is looked at.
@@ -139,7 +139,6 @@ async fn play(
     if idle > 0 {
         board.violation(format!("{idle} sessions sit in an open transaction"));
     }
-    deadlocks(&mut session, board).await;
     let rows = Rows::read(&mut session, &shop).await;
     let orders = Case { shop: &shop, histories: &histories, rows: &rows, board }.check();
     let environment = [("DATABASE_URL", stage.database.url.as_str()), ("FLASHDEAL_LOG", "off")];
@@ -148,17 +147,6 @@ async fn play(
         board.violation(format!("the books: {verified:?}"));
     }
     orders
-}
-
-/// The house locks in one order: only the rogue's locks can meet as a deadlock. (The server counts
-/// from its last crash on.)
-async fn deadlocks(session: &mut sqlx::PgConnection, board: &Board) {
-    let found = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    let found = u64::try_from(number(session, found).await).expect("a count");
-    let rogues = board.faults().get(plan::Fault::Rogue.name()).copied().unwrap_or_default();
-    if found > rogues * 3 {
-        board.violation(format!("{found} deadlocks, with {rogues} rogues"));
-    }
 }
 
 /// Nothing goes wrong any more: keys that nobody knows of are asked for once more, and every tenth
