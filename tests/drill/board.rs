@@ -122,6 +122,11 @@ impl Board {
         }
     }
 
+    /// More is broken than anyone wants to read.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.violations() >= SHOWN_MAX
+    }
+
     /// How many promises were broken.
     pub(crate) fn violations(&self) -> usize {
         self.notes().violation_count

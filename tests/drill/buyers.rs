@@ -110,6 +110,9 @@ impl Buyer {
             if matches!(last, Some(Told::NotNow(_) | Told::Unknown)) {
                 self.pause().await;
             }
+            if self.board.is_lost() {
+                return;
+            }
             if began.elapsed() > FINISHED_WITHIN {
                 let key = &history.wish.key;
                 self.board.violation(format!("{key} is not finished after {FINISHED_WITHIN:?}"));

@@ -3,8 +3,8 @@
 //!
 //! `cargo test --test drill` ends when there were enough orders and faults for a gate.
 //! `DRILL_SECONDS=3600 DRILL_SEED=7 cargo test --release --test drill` is a long run; a seed plans
-//! the same faults and wishes again; `DRILL_ENGINE` chooses another engine. After each round the history checker and `flashdeal verify`
-//! look at what is left. Exit code 0: no promise was broken.
+//! the same faults and wishes again; `DRILL_ENGINE` chooses another engine. After each round the
+//! history checker and `flashdeal verify` look at what is left. Exit code 0: no promise was broken.
 //!
 //! | room | what it does |
 //! |---|---|
@@ -78,7 +78,7 @@ async fn drill() -> ExitCode {
     for round in 1.. {
         orders += play(&mut stage, &board, &mut plan, settings, round).await as u64;
         println!("{}", report::line(&board, round, orders, began.elapsed()));
-        if is_over(settings, &board, orders, began.elapsed()) {
+        if board.violations() > 0 || is_over(settings, &board, orders, began.elapsed()) {
             break;
         }
     }
@@ -126,7 +126,7 @@ async fn play(
     let crowd = Crowd::start(&shop, board, &stage.doors, seed);
     let began = Instant::now();
     let time = settings.time.map_or(ROUND, |time| time.min(ROUND));
-    while began.elapsed() < time {
+    while began.elapsed() < time && !board.is_lost() {
         faults::next(stage, &shop, board, plan).await;
     }
     let mut histories = crowd.finish(board).await;
