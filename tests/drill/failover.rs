@@ -59,9 +59,11 @@ pub(crate) async fn rehearse() -> ExitCode {
             broken += board.violations() + lost;
         }
     }
-    println!("| violations with synchronous replication | {broken} | | | |");
     let place = stage.place().to_owned();
-    stage.close().await;
+    let board = Board::new();
+    stage.close(&board).await;
+    broken += board.violations();
+    println!("| violations with synchronous replication | {broken} | | | |");
     clear(&place);
     ExitCode::from(u8::from(broken > 0))
 }

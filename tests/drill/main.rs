@@ -83,11 +83,10 @@ async fn drill() -> ExitCode {
         }
     }
     errors(&stage, &board);
-    report::print(&board, settings, stage.version(), orders, began.elapsed());
-    let broken = board.violations() > 0;
-    let place = stage.place().to_owned();
-    stage.close().await;
-    if broken {
+    let (version, place) = (stage.version().to_owned(), stage.place().to_owned());
+    stage.close(&board).await;
+    report::print(&board, settings, &version, orders, began.elapsed());
+    if board.violations() > 0 {
         println!("kept for a look: {}", place.display());
         println!("DRILL_SEED={} plans it again", settings.seed);
         return ExitCode::FAILURE;

@@ -56,7 +56,7 @@ pub(crate) async fn rehearse() -> ExitCode {
 
     let (moment, kept, all) = buy_and_back_up(&mut stage, &board, &places).await;
     let place = stage.place().to_owned();
-    stage.close().await;
+    stage.close(&board).await;
     std::fs::remove_dir_all(&places.cluster).expect("the database directory is deleted");
     let began = Instant::now();
     let server = bring_back(&places, &place, &moment).await;

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::PgConnection;
 
+use crate::board::Board;
 use crate::support::api::Api;
 use crate::support::data_dir::{DataDir, until};
 use crate::support::locks::run;
@@ -32,6 +33,8 @@ pub(crate) fn engine() -> String {
     std::env::var("DRILL_ENGINE").unwrap_or_else(|_| "grouped".to_owned())
 }
 
+/// How soon a service ends that has nothing left to do.
+const END_WITHIN: Duration = Duration::from_secs(20);
 /// Sessions that the server takes: few enough to fill.
 pub(crate) const MAX_CONNECTIONS: u16 = 60;
 
@@ -169,12 +172,17 @@ impl Stage {
         clear(&old_place);
     }
 
-    /// Stops everything in order.
-    pub(crate) async fn close(self) {
+    /// Stops everything. A service that does not end in order, and soon, is a violation.
+    pub(crate) async fn close(self, board: &Board) {
         for instance in self.instances {
             instance.signal(Signal::SIGTERM);
-            let code = tokio::time::timeout(Duration::from_secs(30), instance.exit()).await;
-            assert_eq!(code.expect("an orderly end"), Some(0));
+            match tokio::time::timeout(END_WITHIN, instance.exit()).await {
+                Ok(Some(0)) => {}
+                Ok(code) => board.violation(format!("a service ended with {code:?}")),
+                Err(_elapsed) => {
+                    board.violation(format!("a service did not end within {END_WITHIN:?}"));
+                }
+            }
         }
         self.server.stop().await.expect("an orderly end");
     }
