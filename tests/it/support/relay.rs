@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::postgres::TestDatabase;
 
 /// What becomes of a chosen statement.
+#[allow(dead_code, reason = "the drill, which shares this file, uses them all")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Break {
     /// The server never sees it.
@@ -27,6 +28,12 @@ pub(crate) enum Break {
     CutAfter,
     /// The answer comes late.
     Delay(Duration),
+    /// The server sees it and then the end of what it is told; its answers still come.
+    HalfClose,
+    /// From here on the server hears nothing, and nobody is told.
+    SilentUp,
+    /// The server sees it; from here on its answers get lost, and nobody is told.
+    SilentDown,
 }
 
 #[derive(Default)]
@@ -47,6 +54,7 @@ pub(crate) struct Relay {
     address: SocketAddr,
     database_url: String,
     plan: Arc<Mutex<Plan>>,
+    target: Arc<Mutex<Option<TestDatabase>>>,
     listening: JoinHandle<()>,
 }
 
@@ -56,8 +64,15 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let plan = Arc::new(Mutex::new(Plan::default()));
-        let listening = tokio::spawn(listen(listener, database.clone(), Arc::clone(&plan)));
-        Relay { address, database_url: database.url.clone(), plan, listening }
+        let target = Arc::new(Mutex::new(Some(database.clone())));
+        let listening = tokio::spawn(listen(listener, Arc::clone(&target), Arc::clone(&plan)));
+        Relay { address, database_url: database.url.clone(), plan, target, listening }
+    }
+
+    /// Leads new sessions to another server, or nowhere.
+    #[allow(dead_code, reason = "the drill's failover")]
+    pub(crate) fn lead_to(&self, database: Option<&TestDatabase>) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = database.cloned();
     }
 
     /// The `DATABASE_URL` of a client at this end.
@@ -126,11 +141,16 @@ impl Plan {
     }
 }
 
-async fn listen(listener: TcpListener, database: TestDatabase, plan: Arc<Mutex<Plan>>) {
+async fn listen(
+    listener: TcpListener,
+    target: Arc<Mutex<Option<TestDatabase>>>,
+    plan: Arc<Mutex<Plan>>,
+) {
     // Wires end with the relay.
     let mut wires = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let (database, plan) = (database.clone(), Arc::clone(&plan));
+        let target = target.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (Some(database), plan) = (target, Arc::clone(&plan)) else { continue };
         wires.spawn(async move {
             // A broken wire is what this is for.
             let _ = pass(client, server_of(&database).await?, &plan).await;
@@ -171,12 +191,20 @@ async fn pass(
         while let Some(frame) = take_frame(&mut said, typed) {
             typed = true;
             let how = lock(plan).judge(&frame, &mut inside);
-            if how == Some(Break::CutBefore) {
-                return Ok(());
-            }
-            server.write_all(&frame).await?;
             match how {
-                None | Some(Break::CutBefore) => {}
+                Some(Break::CutBefore) => return Ok(()),
+                Some(Break::SilentUp) => return swallow(&mut client).await,
+                _ => server.write_all(&frame).await?,
+            }
+            match how {
+                None | Some(Break::CutBefore | Break::SilentUp) => {}
+                // The server's socket stays open behind it.
+                Some(Break::SilentDown) => return swallow(&mut client).await,
+                Some(Break::HalfClose) => {
+                    server.shutdown().await?;
+                    io::copy(&mut server, &mut client).await?;
+                    return Ok(());
+                }
                 Some(Break::CutDuring) => return Ok(()),
                 Some(Break::CutAfter) => {
                     server.read_buf(&mut answered).await?;
@@ -203,6 +231,11 @@ async fn pass(
             }
         }
     }
+}
+
+/// Listens to the client until it gives up.
+async fn swallow(client: &mut TcpStream) -> io::Result<()> {
+    io::copy(client, &mut io::sink()).await.map(drop)
 }
 
 /// The next whole frame, the type byte included if there is one.

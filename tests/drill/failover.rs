@@ -1,0 +1,183 @@
+//! Failover: `cargo test --test drill -- failover`.
+//!
+//! A primary and a standby. While buyers buy, every process of the primary is killed at once, the
+//! standby is promoted, and the services' way to the database (a virtual address) leads there. With
+//! synchronous replication no acknowledged order may be missing, five times over. With asynchronous
+//! replication, behind a standby that lags, some are: the drill shows how many.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flashdeal::adapters::postgres::embedded::{EmbeddedOptions, EmbeddedServer};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::board::Board;
+use crate::buyers::{Buyer, Crowd};
+use crate::checker::Case;
+use crate::journal::History;
+use crate::restore::{base_backup, bought};
+use crate::rows::Rows;
+use crate::shop::Shop;
+use crate::stage::{MAX_CONNECTIONS, Stage, clear};
+use crate::support::data_dir::{DataDir, until};
+use crate::support::locks::{number, run};
+use crate::support::postgres::TestDatabase;
+use crate::support::service::scratch;
+
+/// Failovers with synchronous replication.
+const CYCLES: usize = 5;
+/// Orders before and after each.
+const ORDERS: u64 = 1_000;
+/// How far the asynchronous standby lags behind.
+const LAG: Duration = Duration::from_millis(300);
+
+/// How commits wait for the standby.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replication {
+    Synchronous,
+    Asynchronous,
+}
+
+/// Five cycles, and one that shows what is not promised.
+pub(crate) async fn rehearse() -> ExitCode {
+    let mut stage = Stage::set().await;
+    let mut broken = 0;
+    println!(
+        "| replication | cycle | orders acknowledged | lost | first 201 after the promotion |"
+    );
+    println!("|---|---:|---:|---:|---|");
+    for cycle in 1..=CYCLES + 1 {
+        let replication =
+            if cycle > CYCLES { Replication::Asynchronous } else { Replication::Synchronous };
+        let board = Arc::new(Board::new());
+        let (told, lost, took) = fail_over(&mut stage, &board, cycle, replication).await;
+        println!("| {replication:?} | {cycle} | {told} | {lost} | {took:.0?} |");
+        if replication == Replication::Synchronous {
+            broken += board.violations() + lost;
+        }
+    }
+    let place = stage.place().to_owned();
+    let board = Board::new();
+    stage.close(&board).await;
+    broken += board.violations();
+    println!("| violations with synchronous replication | {broken} | | | |");
+    clear(&place);
+    ExitCode::from(u8::from(broken > 0))
+}
+
+/// One failover under load. Orders acknowledged, those of them that are gone, and the time from
+/// the promotion to the first order.
+async fn fail_over(
+    stage: &mut Stage,
+    board: &Arc<Board>,
+    cycle: usize,
+    replication: Replication,
+) -> (usize, usize, Duration) {
+    let (standby, place) = stand_by(stage, cycle, replication).await;
+    let shop = Arc::new(Shop::open(stage, 1_000 + cycle).await);
+    let crowd = Crowd::start(&shop, board, &stage.doors, cycle as u64 * 1_000);
+    bought(board, ORDERS).await;
+    if replication == Replication::Asynchronous {
+        hold_back(&place);
+        tokio::time::sleep(LAG).await;
+    }
+    stage.lose_server();
+    let database = TestDatabase { url: standby.connection().url() };
+    run(&mut database.session().await, "SELECT pg_promote()").await;
+    let promoted = Instant::now();
+    let first_order = async {
+        until("orders are confirmed again", async || board.last(None, None) > promoted).await;
+        promoted.elapsed()
+    };
+    let ((), took) = tokio::join!(stage.move_to(standby, place), first_order);
+    bought(board, board.orders() + ORDERS).await;
+    let mut histories = crowd.finish(board).await;
+    stage.until_ready().await;
+    let chance = fastrand::Rng::new();
+    let mut buyer = Buyer::new(Arc::clone(&shop), Arc::clone(board), stage.doors.clone(), chance);
+    for history in histories.iter_mut().filter(|history| history.undecided()) {
+        buyer.once(history).await;
+    }
+    let rows = Rows::read(&mut stage.session().await, &shop).await;
+    let lost = lost(&histories, &rows);
+    if replication == Replication::Synchronous {
+        Case { shop: &shop, histories: &histories, rows: &rows, board }.check();
+    }
+    (histories.iter().filter(|history| history.order().is_some()).count(), lost, took)
+}
+
+/// Acknowledged orders that are not there.
+fn lost(histories: &[History], rows: &Rows) -> usize {
+    let found: std::collections::HashSet<&str> =
+        rows.orders.iter().map(|row| row.key.as_str()).collect();
+    let told = histories.iter().filter(|history| history.order().is_some());
+    told.filter(|history| !found.contains(history.wish.key.as_str())).count()
+}
+
+/// A standby of the stage's server that follows it.
+async fn stand_by(
+    stage: &Stage,
+    cycle: usize,
+    replication: Replication,
+) -> (EmbeddedServer, PathBuf) {
+    let place = scratch(&format!("drill-{}-{cycle}", std::process::id()));
+    let start = || {
+        let mut options = EmbeddedOptions::new(&place);
+        options.max_connections = MAX_CONNECTIONS;
+        EmbeddedServer::start(options)
+    };
+    // Once as a server of its own: then its place is there, with the right owner.
+    start().await.expect("a server").stop().await.expect("an orderly end");
+    let cluster = DataDir::at(place.clone()).cluster();
+    std::fs::remove_dir_all(&cluster).expect("an empty place");
+    let mut session = stage.session().await;
+    base_backup(&mut session, &cluster, "stream").await;
+    follow(stage, &cluster);
+    let standby = start().await.expect("a standby");
+    until("the standby follows", async || {
+        let found = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+        number(&mut session, found).await == 1
+    })
+    .await;
+    if replication == Replication::Synchronous {
+        run(&mut session, "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+        run(&mut session, "SELECT pg_reload_conf()").await;
+        until("the standby is synchronous", async || {
+            let found = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+            number(&mut session, found).await == 1
+        })
+        .await;
+    }
+    (standby, place)
+}
+
+/// Tells a copy whom to follow. When it is promoted it waits for no standby of its own.
+fn follow(stage: &Stage, cluster: &Path) {
+    let options = stage.database.options();
+    let socket = options.get_socket().expect("a socket");
+    let from = format!(
+        "primary_conninfo = 'host={} port={} user=flashdeal application_name=standby'\n",
+        socket.display(),
+        options.get_port()
+    );
+    std::fs::write(cluster.join("postgresql.auto.conf"), from).expect("settings");
+    std::fs::write(cluster.join("standby.signal"), "").expect("a signal");
+}
+
+/// Freezes the standby's receiver: what comes now is not there when the primary is lost.
+fn hold_back(place: &Path) {
+    for pid in DataDir::at(place.to_owned()).servers() {
+        let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if title.contains("walreceiver") {
+            kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("a signal");
+            tokio::spawn(async move {
+                tokio::time::sleep(LAG * 2).await;
+                // It must be awake to end, which the promotion waits for.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+            });
+        }
+    }
+}
