@@ -1,8 +1,10 @@
 //! Who may do what, in mode `jwt`: every operation of the document for every caller (`matrix`),
-//! lists that cannot be widened (`filters`), two users against each other (`own`), and forged
-//! tokens (`tokens`).
+//! lists that cannot be widened (`filters`), two users against each other (`own`), forged
+//! tokens (`tokens`, `attacks`), and keys that come and go (`keys`).
 
+mod attacks;
 mod filters;
+mod keys;
 mod matrix;
 mod own;
 mod tokens;
