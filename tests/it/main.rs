@@ -20,6 +20,7 @@ mod lists;
 mod model;
 mod operate;
 mod orders;
+mod privileges;
 mod rates;
 mod sales;
 mod sales_board;
