@@ -15,7 +15,8 @@ use ipnet::IpNet;
 pub(super) struct TrustedProxies(pub(super) Vec<IpNet>);
 
 impl TrustedProxies {
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether this address is a proxy's.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
