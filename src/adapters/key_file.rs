@@ -1,8 +1,8 @@
 //! Files that hold keys: how large they may be, and to whom else they may be open.
 //!
 //! A secret that everyone on the machine can read is no secret, and a public key that everyone can
-//! replace admits everyone. Both are refused when the file is opened; its handle is what is asked, so
-//! that nothing can be put in its place in between.
+//! replace admits everyone. Both are refused when the file is opened; its handle is what is asked,
+//! so that nothing can be put in its place in between.
 
 use std::fs::{File, Metadata};
 use std::io::Read;

@@ -24,6 +24,7 @@ mod privileges;
 mod rates;
 mod sales;
 mod sales_board;
+mod secrets;
 mod shutdown;
 mod sold_out;
 mod stampede;

@@ -37,8 +37,8 @@ pub(super) fn read_secret(reader: &mut Reader, raw: &RawSettings) -> Option<Vec<
 /// Fewer different bytes than any random key has: 32 hexadecimal digits have 14 on average.
 const SECRET_BYTES_DIFFERENT_MIN: usize = 8;
 
-/// What is wrong with a key. Nobody can measure chance in one text; what is refused here was made by
-/// holding a key down, or by repeating a word until the length was right.
+/// What is wrong with a key. Nobody can measure chance in one text; what is refused here was made
+/// by holding a key down, or by repeating a word until the length was right.
 fn weakness(secret: &[u8]) -> Option<String> {
     if secret.len() < SECRET_MIN_BYTES {
         let length = secret.len();
@@ -91,6 +91,25 @@ pub(super) fn auth_warnings(raw: &RawSettings, auth: &AuthMode, secret: bool) ->
           FLASHDEAL_AUTH=jwt asks"
             .to_owned(),
     ]
+}
+
+/// The operator's address asks nobody for a token: where others can reach it, somebody must have
+/// thought about who may come in.
+pub(super) fn read_open_doors(
+    reader: &mut Reader,
+    raw: &RawSettings,
+    ops_listen: Option<SocketAddr>,
+) -> Option<String> {
+    let open = ops_listen.filter(|address| !address.ip().is_loopback())?;
+    if said(raw.auth.as_ref()).is_none() {
+        let reason = format!(
+            "must be said when FLASHDEAL_OPS_LISTEN is {open}, which others can reach: jwt or open"
+        );
+        reader.fault("FLASHDEAL_AUTH", "(unset)", reason);
+    }
+    Some(format!(
+        "FLASHDEAL_OPS_LISTEN is {open}: whoever reaches it reads metrics and books without a token"
+    ))
 }
 
 fn read_verifier(

@@ -1,5 +1,5 @@
-//! Requests that a proxy and we could read differently: whatever one of them calls a body must never
-//! become a request of its own here. And connections that ask to become something else.
+//! Requests that a proxy and we could read differently: whatever one of them calls a body must
+//! never become a request of its own here. And connections that ask to become something else.
 
 use super::wire::Wire;
 use crate::support::Service;
@@ -7,8 +7,8 @@ use crate::support::Service;
 /// What an attacker hides behind an ambiguous request.
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// Heads (after the request line and `Host`) with a body in front of the hidden request. All of them
-/// are refused, or are the last request of their connection.
+/// Heads (after the request line and `Host`) with a body in front of the hidden request. All of
+/// them are refused, or are the last request of their connection.
 const AMBIGUOUS: &[(&str, &str)] = &[
     ("Content-Length: 6\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
     ("Transfer-Encoding: chunked\r\nContent-Length: 6", "0\r\n\r\n"),

@@ -1,5 +1,5 @@
-//! TLS to the database, `sslmode=verify-full`, with a real certificate on a server of the test's own:
-//! the right name from the right authority, or no word is said.
+//! TLS to the database, `sslmode=verify-full`, with a real certificate on a server of the test's
+//! own: the right name from the right authority, or no word is said.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
