@@ -14,6 +14,7 @@ mod crash;
 mod disconnects;
 mod embedded;
 mod faults;
+mod fuzz;
 mod grouped;
 mod http_edges;
 mod lists;
