@@ -1,5 +1,6 @@
 //! Mutated input: a committed corpus is replayed in every run, then mutated for a bounded time. No
-//! input may cause a 5xx, a panic, an answer that the contract does not know, or books that are off.
+//! input may cause a 5xx, a panic, an answer that the contract does not know, or books that are
+//! off.
 //!
 //! `TEST_SEED` repeats a run, `FUZZ_SECONDS` (2) is the time for each target. A finding is printed
 //! as a line for `tests/it/fuzz/<target>.txt`: bytes beyond visible ASCII are written `\xHH`.

@@ -1,8 +1,8 @@
 //! Places for connections: so many in all, and of those so many for one address.
 //!
 //! A full house waits in the kernel's backlog; an address that has its share is shown the door at
-//! once, so that others find places. Loopback and trusted proxies have no share: behind one of their
-//! addresses stands everybody.
+//! once, so that others find places. Loopback and trusted proxies have no share: behind one of
+//! their addresses stands everybody.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

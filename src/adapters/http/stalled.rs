@@ -1,8 +1,9 @@
-//! A client that asks and never reads: its connection ends when its answer has not moved for a while.
+//! A client that asks and never reads: its connection ends when its answer has not moved for a
+//! while.
 //!
-//! hyper bounds how long a request may take to come, not how long an answer may take to go. Once the
-//! kernel's buffers are full such a client would keep its place, and its answers their memory, for
-//! as long as it liked.
+//! hyper bounds how long a request may take to come, not how long an answer may take to go. Once
+//! the kernel's buffers are full such a client would keep its place, and its answers their memory,
+//! for as long as it liked.
 
 use std::io;
 use std::pin::Pin;

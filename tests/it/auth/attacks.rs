@@ -119,7 +119,7 @@ async fn a_bad_token_is_the_same_401_on_every_operation() {
     let swapped = format!("{}x", &buyer[..buyer.len() - 1]);
     let mut asked = 0;
     for operation in operations().iter().filter(|each| each.value["security"].is_null()) {
-        let path = operation.template.replace('{', "").replace('}', "");
+        let path = operation.template.replace(['{', '}'], "");
         let method: Method = operation.method.parse().expect("a method");
         for bad in [&expired, &swapped, &"a.b.c".to_owned()] {
             let api = service.api.with_token(bad);
