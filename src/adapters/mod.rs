@@ -1,6 +1,8 @@
 //! The shell: everything that touches a process, a socket, a file or another system.
 
 pub mod http;
+mod jwks;
+pub mod key_file;
 pub mod memory;
 pub mod postgres;
 pub mod token;

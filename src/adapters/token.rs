@@ -5,11 +5,12 @@
 //! public key (RFC 8725, sections 2.1 and 3.1).
 
 use std::collections::HashSet;
+use std::path::Path;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use super::jwks::JwksFile;
 use crate::domain::id::UserId;
 
 /// Who calls, and so what they may do.
@@ -64,15 +65,17 @@ pub struct TokenOptions {
     pub audience: String,
 }
 
-struct Key {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
+/// A key, bound to its algorithm.
+pub(super) struct Key {
+    pub(super) id: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) key: DecodingKey,
 }
 
 /// Checks tokens.
 pub struct Verifier {
-    keys: Vec<Key>,
+    secret: Option<Key>,
+    public: Option<JwksFile>,
     options: TokenOptions,
 }
 
@@ -82,38 +85,25 @@ pub struct Verifier {
 pub struct TokenRefused(pub &'static str);
 
 impl Verifier {
-    /// A verifier for tokens signed with a shared secret.
+    /// A verifier that has no key yet.
     pub fn new(options: TokenOptions) -> Verifier {
-        Verifier { keys: Vec::new(), options }
+        Verifier { secret: None, public: None, options }
     }
 
     /// Accepts HS256 tokens signed with `secret`.
     pub fn with_secret(mut self, secret: &[u8]) -> Verifier {
         let key = DecodingKey::from_secret(secret);
-        self.keys.push(Key { id: None, algorithm: Algorithm::HS256, key });
+        self.secret = Some(Key { id: None, algorithm: Algorithm::HS256, key });
         self
     }
 
-    /// Accepts tokens signed with the private halves of a JWK set's RSA (RS256) and Ed25519
-    /// (EdDSA) keys.
+    /// Accepts tokens signed with the private halves of the RSA (RS256) and Ed25519 (EdDSA) keys in
+    /// a JWK set. The file is followed: what stands in it is what is accepted, seconds later.
     ///
     /// # Errors
-    /// A sentence that names the first key that cannot be used.
-    pub fn with_jwks(mut self, json: &str) -> Result<Verifier, String> {
-        let set: JwkSet = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        for jwk in &set.keys {
-            let id = jwk.common.key_id.clone();
-            let algorithm = match &jwk.algorithm {
-                AlgorithmParameters::RSA(_) => Algorithm::RS256,
-                AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
-                _ => return Err(format!("key {id:?} is neither RSA nor Ed25519")),
-            };
-            let key = DecodingKey::from_jwk(jwk).map_err(|error| format!("key {id:?}: {error}"))?;
-            self.keys.push(Key { id, algorithm, key });
-        }
-        if set.keys.is_empty() {
-            return Err("it holds no keys".to_owned());
-        }
+    /// A sentence: what is wrong with the file or its first bad key.
+    pub fn with_jwks_file(mut self, path: &Path) -> Result<Verifier, String> {
+        self.public = Some(JwksFile::open(path)?);
         Ok(self)
     }
 
@@ -127,12 +117,18 @@ impl Verifier {
         }
         let header = jsonwebtoken::decode_header(token)
             .map_err(|_| TokenRefused("the token is malformed or its algorithm is not accepted"))?;
+        if header.crit.is_some() {
+            // What must be understood and is not must be refused (RFC 7515, section 4.1.11).
+            return Err(TokenRefused("the token has an extension that is not known here"));
+        }
         let fits = |key: &&Key| {
             key.algorithm == header.alg
                 && (header.kid.is_none() || key.id == header.kid || key.id.is_none())
         };
         let mut refused = TokenRefused("no accepted key has this algorithm and key id");
-        for key in self.keys.iter().filter(fits) {
+        let public = self.public.as_ref().map(JwksFile::keys);
+        let keys = self.secret.iter().chain(public.iter().flat_map(|keys| keys.iter()));
+        for key in keys.filter(fits) {
             match jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key)) {
                 Ok(token) => return caller(&token.claims),
                 Err(error) => refused = TokenRefused(reason(error.kind())),

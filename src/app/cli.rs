@@ -221,10 +221,10 @@ pub struct RawSettings {
     /// HS256 key, at least 32 bytes; prefer the file, arguments can be seen by others
     #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
-    /// A file that holds the HS256 key
+    /// A file that holds the HS256 key; its mode gives nothing to others (0640 or less)
     #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET_FILE")]
     pub jwt_secret_file: Option<PathBuf>,
-    /// A JWK set with public keys (RS256, EdDSA)
+    /// A JWK set with public keys (RS256, EdDSA), read again within seconds when it changes
     #[arg(long, global = true, env = "FLASHDEAL_JWKS_FILE")]
     pub jwks_file: Option<PathBuf>,
     /// The `iss` of tokens [default: flashdeal]

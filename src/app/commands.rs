@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
+use super::arguments::secrets_in_arguments;
 use super::cli::{Cli, Command, ImportCommand, SeedArgs, TokenArgs};
 use super::config::{Settings, duration};
 use super::database::{Database, DatabaseError};
@@ -37,7 +38,7 @@ const SEED_BATCH: usize = 1_000;
 
 /// Runs a command to its end.
 pub async fn run(cli: Cli) -> ExitCode {
-    let settings = match Settings::read(&cli.settings) {
+    let mut settings = match Settings::read(&cli.settings) {
         Ok(settings) => settings,
         Err(bad) => {
             for line in bad.0 {
@@ -46,6 +47,7 @@ pub async fn run(cli: Cli) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    settings.warnings.extend(secrets_in_arguments(std::env::args()));
     let command = cli.command.unwrap_or(Command::Serve);
     let unsaid = cli.settings.log.as_deref().is_none_or(str::is_empty);
     let quiet = command.is_operators() && unsaid;

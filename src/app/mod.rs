@@ -1,6 +1,7 @@
 //! From a command line to a running service and back: everything is put together here, nothing is
 //! decided here.
 
+pub mod arguments;
 pub mod banner;
 mod capacity;
 pub mod cli;

@@ -131,7 +131,7 @@ async fn users_of_seed_can_buy_as_often_as_their_money_and_the_limit_allow() {
 async fn a_token_of_the_command_opens_the_service() {
     let database = TestDatabase::create().await;
     let file = crate::support::service::scratch("cli-token").join("secret");
-    std::fs::write(&file, "a file's secret of more than thirty-two bytes\n").expect("a file");
+    crate::support::service::secret_file(&file, "a file's secret of more than thirty-two bytes\n");
     let file = file.to_str().expect("UTF-8").to_owned();
     let key = [("FLASHDEAL_AUTH", "jwt"), ("FLASHDEAL_JWT_SECRET_FILE", file.as_str())];
     let environment = on(&database, &key);

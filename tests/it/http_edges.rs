@@ -1,10 +1,12 @@
 //! HTTP as it comes: paths and methods that nobody has, headers of every answer, bodies by every
-//! road, pages, and bytes that are no HTTP.
+//! road, pages, bytes that are no HTTP, requests that hide others, and sockets that mean harm.
 
 mod bodies;
 mod headers;
+mod hostile;
 mod ops;
 mod pages;
+mod smuggling;
 mod wire;
 
 use bytes::Bytes;

@@ -1,6 +1,8 @@
 //! House rules that a machine can keep: how long things are and what they may not hold. Who may
-//! import whom is in `layers`, which words and names are used in `names`.
+//! import whom is in `layers`, which words and names are used in `names`, which claims name their
+//! tests in `claims`.
 
+mod claims;
 mod layers;
 mod names;
 

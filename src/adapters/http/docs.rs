@@ -95,6 +95,7 @@ fn problem_page(code: &str) -> Handled {
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>{title} · FlashDeal</title>\
+         <link rel=\"icon\" href=\"data:,\">\
          <link rel=\"stylesheet\" href=\"/assets/style.css\"></head>\n\
          <body><main><p>{status} <code>{code}</code></p><h1>{title}</h1><p>{meaning}</p>\
          <p><a href=\"/docs\">All operations</a> · <a href=\"/openapi.yaml\">The contract</a></p>\

@@ -144,10 +144,16 @@ impl Problem {
         }
     }
 
-    /// A request with faulty members: each with what is accepted.
+    /// A request with faulty members: each with what is accepted, up to a number that a person
+    /// reads. A request of 16 KiB can hold thousands.
     pub(super) fn invalid(errors: &[FieldError]) -> Problem {
-        let detail: Vec<String> =
+        let more = errors.len().saturating_sub(FAULTS_MAX);
+        let errors = &errors[..errors.len() - more];
+        let mut detail: Vec<String> =
             errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        if more > 0 {
+            detail.push(format!("and {more} more"));
+        }
         let errors = errors
             .iter()
             .map(|error| json!({ "field": error.field, "message": error.message }))
@@ -228,6 +234,9 @@ impl Problem {
         document.to_string().into_bytes()
     }
 }
+
+/// The most faults that one answer names.
+const FAULTS_MAX: usize = 20;
 
 /// One faulty member, header or parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]

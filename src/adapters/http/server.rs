@@ -20,7 +20,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -30,13 +29,15 @@ use super::client_address::{TrustedProxies, client_address};
 use super::context::Context;
 use super::endpoint::{Body, Routes, answer, operator_routes, public_routes, secure};
 use super::head::{IDEMPOTENCY_KEY, TRACEPARENT, X_REQUEST_ID};
+use super::places::{Place, Places};
+use super::stalled::Stalled;
 use crate::ports::read::Reads;
 use crate::ports::store::Store;
 
 /// What the loop needs to exist.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerOptions {
-    /// Connections open at a time; more wait in the kernel's backlog.
+    /// Connections open at a time; more wait in the kernel's backlog. One address has a quarter.
     pub connections_max: usize,
     /// How long a request's head may take, and how long an idle connection is kept.
     pub header_timeout: Duration,
@@ -104,20 +105,23 @@ impl Server {
     /// Serves until `stop`, then lets open connections finish under the deadline. The number of
     /// those that did not make it is returned.
     pub async fn run(self, stop: CancellationToken) -> usize {
-        let places = Arc::new(Semaphore::new(self.options.connections_max));
+        let places = Places::new(self.options.connections_max, Arc::clone(&self.trusted));
         let graceful = GracefulShutdown::new();
         loop {
-            let place = tokio::select! {
+            let vacancy = tokio::select! {
                 () = stop.cancelled() => break,
-                place = Arc::clone(&places).acquire_owned() => place,
+                vacancy = places.vacancy() => vacancy,
             };
-            let Ok(place) = place else { break };
+            let Some(vacancy) = vacancy else { break };
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.serve(stream, peer, place, &graceful),
+                Ok((stream, peer)) => match places.take(vacancy, peer.ip()) {
+                    Some(place) => self.serve(stream, peer, place, &graceful),
+                    None => drop(stream),
+                },
                 Err(error) => {
                     // Out of file descriptors, or a client that left: neither ends the loop.
                     tracing::warn!(%error, "a connection was not accepted");
@@ -126,11 +130,11 @@ impl Server {
             }
         }
         drop(self.listener);
-        let open = self.options.connections_max - places.available_permits();
+        let open = places.open();
         match tokio::time::timeout(self.options.drain_max, graceful.shutdown()).await {
             Ok(()) => 0,
             Err(_elapsed) => {
-                let left = self.options.connections_max - places.available_permits();
+                let left = places.open();
                 tracing::warn!(open, left, "connections did not finish in time");
                 left
             }
@@ -141,7 +145,7 @@ impl Server {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        place: tokio::sync::OwnedSemaphorePermit,
+        place: Place,
         graceful: &GracefulShutdown,
     ) {
         // An answer is one small packet: waiting to fill it only adds latency.
@@ -155,7 +159,7 @@ impl Server {
             let routes = routes.clone();
             async move { Ok::<_, Infallible>(answer(routes, request, client).await) }
         });
-        let stream = TokioIo::new(stream);
+        let stream = TokioIo::new(Stalled::over(stream));
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.options.header_timeout)
@@ -181,10 +185,7 @@ impl Server {
 }
 
 /// Drives one connection to its end.
-async fn finish(
-    connection: impl Future<Output = hyper::Result<()>>,
-    place: tokio::sync::OwnedSemaphorePermit,
-) {
+async fn finish(connection: impl Future<Output = hyper::Result<()>>, place: Place) {
     let _open = Open::count();
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection ended early");

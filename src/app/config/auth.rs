@@ -1,11 +1,12 @@
 //! Who may come in: secrets, public keys, and the choice that must be said aloud.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::values::{Reader, path, said};
 use crate::adapters::http::AuthMode;
+use crate::adapters::key_file;
 use crate::adapters::token::{SECRET_MIN_BYTES, TokenOptions, Verifier};
 use crate::app::cli::RawSettings;
 
@@ -16,32 +17,39 @@ pub(super) fn read_secret(reader: &mut Reader, raw: &RawSettings) -> Option<Vec<
             ("FLASHDEAL_JWT_SECRET", secret.clone().into_bytes())
         }
         (_, Some(path)) if !path.as_os_str().is_empty() => {
-            let text = read_file(reader, "FLASHDEAL_JWT_SECRET_FILE", path)?;
-            let secret = text.trim_end_matches(['\r', '\n']).as_bytes().to_vec();
-            ("FLASHDEAL_JWT_SECRET_FILE", secret)
+            let name = "FLASHDEAL_JWT_SECRET_FILE";
+            let text = key_file::read_secret(path);
+            let text = text.map_err(|reason| reader.fault(name, path.display(), reason)).ok()?;
+            (name, text.trim_end_matches(['\r', '\n']).as_bytes().to_vec())
         }
         _ => return None,
     };
-    if secret.len() < SECRET_MIN_BYTES {
-        let accepted = format!(
-            "the key has {} bytes, at least {SECRET_MIN_BYTES} are needed; `openssl rand -hex 32` \
-             makes one",
-            secret.len()
-        );
-        reader.fault(name, "(not shown)", accepted);
-        return None;
-    }
-    Some(secret)
-}
-
-fn read_file(reader: &mut Reader, name: &str, path: &Path) -> Option<String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Some(text),
-        Err(error) => {
-            reader.fault(name, path.display(), format_args!("cannot be read: {error}"));
+    match weakness(&secret) {
+        None => Some(secret),
+        Some(reason) => {
+            let accepted = format!("{reason}; `openssl rand -hex 32` makes one");
+            reader.fault(name, "(not shown)", accepted);
             None
         }
     }
+}
+
+/// Fewer different bytes than any random key has: 32 hexadecimal digits have 14 on average.
+const SECRET_BYTES_DIFFERENT_MIN: usize = 8;
+
+/// What is wrong with a key. Nobody can measure chance in one text; what is refused here was made
+/// by holding a key down, or by repeating a word until the length was right.
+fn weakness(secret: &[u8]) -> Option<String> {
+    if secret.len() < SECRET_MIN_BYTES {
+        let length = secret.len();
+        return Some(format!("the key has {length} bytes, at least {SECRET_MIN_BYTES} are needed"));
+    }
+    let different = secret.iter().collect::<HashSet<_>>().len();
+    let repeats = |period: usize| secret[period..] == secret[..secret.len() - period];
+    if different < SECRET_BYTES_DIFFERENT_MIN || (1..=secret.len() / 2).any(repeats) {
+        return Some("the key repeats itself and can be guessed".to_owned());
+    }
+    None
 }
 
 /// The mode: open on loopback, said explicitly elsewhere.
@@ -85,6 +93,25 @@ pub(super) fn auth_warnings(raw: &RawSettings, auth: &AuthMode, secret: bool) ->
     ]
 }
 
+/// The operator's address asks nobody for a token: where others can reach it, somebody must have
+/// thought about who may come in.
+pub(super) fn read_open_doors(
+    reader: &mut Reader,
+    raw: &RawSettings,
+    ops_listen: Option<SocketAddr>,
+) -> Option<String> {
+    let open = ops_listen.filter(|address| !address.ip().is_loopback())?;
+    if said(raw.auth.as_ref()).is_none() {
+        let reason = format!(
+            "must be said when FLASHDEAL_OPS_LISTEN is {open}, which others can reach: jwt or open"
+        );
+        reader.fault("FLASHDEAL_AUTH", "(unset)", reason);
+    }
+    Some(format!(
+        "FLASHDEAL_OPS_LISTEN is {open}: whoever reaches it reads metrics and books without a token"
+    ))
+}
+
 fn read_verifier(
     reader: &mut Reader,
     raw: &RawSettings,
@@ -96,10 +123,7 @@ fn read_verifier(
         verifier = verifier.with_secret(secret);
     }
     if let Some(path) = &path(raw.jwks_file.as_ref()) {
-        let Some(json) = read_file(reader, "FLASHDEAL_JWKS_FILE", path) else {
-            return AuthMode::Open;
-        };
-        verifier = match verifier.with_jwks(&json) {
+        verifier = match verifier.with_jwks_file(path) {
             Ok(verifier) => verifier,
             Err(reason) => {
                 reader.fault("FLASHDEAL_JWKS_FILE", path.display(), reason);
@@ -115,4 +139,30 @@ fn read_verifier(
         reader.fault("FLASHDEAL_AUTH", "jwt", reason);
     }
     AuthMode::Jwt(Arc::new(verifier))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::weakness;
+
+    #[test]
+    fn a_key_that_can_be_guessed_is_weak() {
+        for weak in [
+            "short",
+            "0000000000000000000000000000000000000000",
+            "0123456701234567012345670123456701234567",
+            "passwordpasswordpasswordpassword",
+            "flashdeal-secret-flashdeal-secret-",
+            "change-me-please-change-me-please-change",
+        ] {
+            assert!(weakness(weak.as_bytes()).is_some(), "{weak}");
+        }
+        for good in [
+            "9f86d081884c7d659a2feaa0c55ad015",
+            "a test secret of more than thirty-two bytes",
+            "correct horse battery staple and so on",
+        ] {
+            assert_eq!(weakness(good.as_bytes()), None, "{good}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 
-use auth::{auth_warnings, read_auth, read_secret};
+use auth::{auth_warnings, read_auth, read_open_doors, read_secret};
 pub use values::duration;
 use values::{Reader, path, said};
 
@@ -119,7 +119,9 @@ impl Settings {
         };
         let jwt_secret = read_secret(&mut reader, raw);
         let auth = read_auth(&mut reader, raw, listen, &token, jwt_secret.as_deref());
-        let warnings = auth_warnings(raw, &auth, jwt_secret.is_some());
+        let mut warnings = auth_warnings(raw, &auth, jwt_secret.is_some());
+        let ops_listen = choices::ops_listen(&mut reader, raw);
+        warnings.extend(read_open_doors(&mut reader, raw, ops_listen));
         let r = &mut reader;
         let settings = Settings {
             database: read_database(r, raw),
@@ -148,7 +150,7 @@ impl Settings {
             rate_per_address: choices::rate_per_address(r, raw, &auth),
             trusted_proxies: choices::trusted_proxies(r, raw),
             cors_origins: choices::cors_origins(r, raw),
-            ops_listen: choices::ops_listen(r, raw),
+            ops_listen,
             log: choices::log(r, raw),
             log_format: choices::log_format(r, raw),
             auth,

@@ -15,7 +15,7 @@ use crate::support::service::{SECRET, scratch, token};
 const USER: &str = "0190a000-0000-7000-8000-000000000001";
 
 /// The claims of a good admin token.
-fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({
         "role": "admin", "iss": "flashdeal", "aud": "flashdeal",
         "exp": get_current_timestamp() + 600,
@@ -23,7 +23,7 @@ fn claims() -> Value {
 }
 
 /// The good claims with one changed; `null` takes it away.
-fn with(name: &str, value: Value) -> Value {
+pub(super) fn with(name: &str, value: Value) -> Value {
     let mut claims = claims();
     match value {
         Value::Null => drop(claims.as_object_mut().map(|members| members.remove(name))),
@@ -37,7 +37,7 @@ fn signed(algorithm: Algorithm, claims: &Value, secret: &[u8]) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key).expect("a token")
 }
 
-fn hs256(claims: &Value) -> String {
+pub(super) fn hs256(claims: &Value) -> String {
     signed(Algorithm::HS256, claims, SECRET.as_bytes())
 }
 
@@ -56,7 +56,7 @@ async fn ask(api: &Api, lines: &[&str]) -> Reply {
     api.send(builder.body(Bytes::new()).expect("a request")).await.expect("an answer")
 }
 
-fn refused(reply: &Reply, what: &str) {
+pub(super) fn refused(reply: &Reply, what: &str) {
     assert_eq!((reply.status.as_u16(), reply.code().as_str()), (401, "unauthenticated"), "{what}");
     let challenge = reply.header("www-authenticate").unwrap_or_default();
     assert!(challenge.starts_with("Bearer"), "{what}: {challenge}");
@@ -196,10 +196,10 @@ async fn a_token_counts_in_one_authorization_header_and_nowhere_else() {
 }
 
 /// The Ed25519 key of RFC 8032, section 7.1, test 1; as a JWK in RFC 8037, appendix A.
-const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+pub(super) const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 const PRIVATE: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
 
-fn eddsa(claims: &Value, kid: Option<&str>) -> String {
+pub(super) fn eddsa(claims: &Value, kid: Option<&str>) -> String {
     // PKCS #8 (RFC 8410, section 7): a constant head, then the 32 bytes.
     let der = format!("302e020100300506032b657004220420{PRIVATE}");
     let der: Vec<u8> = (0..der.len())

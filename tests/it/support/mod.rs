@@ -9,6 +9,7 @@
 //! * `contract`: `openapi.yaml` as a judge of answers.
 //! * `data_dir`: a data directory of the embedded server, seen from outside.
 //! * `load`: buyers who go on while the service dies under them.
+//! * `openssl`: real keys and certificates.
 //! * `process`: the real binary as a child process, for what only a process can suffer.
 
 pub(crate) mod api;
@@ -17,6 +18,7 @@ pub(crate) mod crowd;
 pub(crate) mod data_dir;
 pub(crate) mod load;
 pub(crate) mod locks;
+pub(crate) mod openssl;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod relay;

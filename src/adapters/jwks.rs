@@ -1,0 +1,146 @@
+//! Public keys from a JWK set in a file (RFC 7517), read again when the file changes: keys rotate,
+//! and are taken away, without a restart.
+//!
+//! Nobody watches the file in the background. Whoever checks a token looks at it when the last look
+//! is some seconds old, so a key that was taken away admits nobody after that. A file that became
+//! unreadable or wrong changes nothing: the old keys stay, and the log says so once.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse,
+};
+use jsonwebtoken::{Algorithm, DecodingKey};
+
+use super::key_file;
+use super::token::Key;
+
+/// How old a look at the file may be.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Each key may cost one check of a signature.
+const KEYS_MAX: usize = 16;
+/// The shortest RSA modulus, in base64url characters: 2048 bits (RFC 7518, section 3.3).
+const MODULUS_MIN_CHARS: usize = 342;
+
+/// A JWK set that follows its file.
+pub(super) struct JwksFile {
+    path: PathBuf,
+    keys: RwLock<Arc<[Key]>>,
+    look: Mutex<Look>,
+}
+
+/// When to look again, and what was there the last time.
+struct Look {
+    due: Instant,
+    seen: Option<Stamp>,
+}
+
+/// Changes whenever the file is written, replaced or given away.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl JwksFile {
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// A sentence: what is wrong with the file or its first bad key.
+    pub(super) fn open(path: &Path) -> Result<JwksFile, String> {
+        let look = Look { due: Instant::now() + LOOK_EVERY, seen: stamp(path) };
+        let keys = RwLock::new(read(path)?);
+        Ok(JwksFile { path: path.to_owned(), keys, look: Mutex::new(look) })
+    }
+
+    /// The keys as of the last few seconds.
+    pub(super) fn keys(&self) -> Arc<[Key]> {
+        self.look_again();
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn look_again(&self) {
+        // Somebody else is looking: the old keys are good for that long.
+        let Ok(mut look) = self.look.try_lock() else {
+            return;
+        };
+        if Instant::now() < look.due {
+            return;
+        }
+        look.due = Instant::now() + LOOK_EVERY;
+        let found = stamp(&self.path);
+        if found == look.seen {
+            return;
+        }
+        look.seen = found;
+        let file = self.path.display();
+        match read(&self.path) {
+            Ok(keys) => {
+                tracing::info!(%file, keys = keys.len(), "FLASHDEAL_JWKS_FILE was read again");
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+            }
+            Err(reason) => {
+                tracing::error!(%file, reason, "FLASHDEAL_JWKS_FILE changed; the old keys stay");
+            }
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let found = std::fs::metadata(path).ok()?;
+    let changed = (found.ctime(), found.ctime_nsec());
+    Some(Stamp { inode: found.ino(), bytes: found.len(), changed })
+}
+
+fn read(path: &Path) -> Result<Arc<[Key]>, String> {
+    parse(&key_file::read_public(path)?)
+}
+
+/// Members that only private or shared keys have (RFC 7518, section 6).
+const PRIVATE: [&str; 5] = ["d", "p", "q", "k", "oth"];
+
+fn parse(json: &str) -> Result<Arc<[Key]>, String> {
+    let set: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let listed = set["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let private = |key: &&serde_json::Value| PRIVATE.iter().any(|name| !key[*name].is_null());
+    if let Some(key) = listed.iter().find(private) {
+        return Err(format!("key {} is not public: only public halves belong here", key["kid"]));
+    }
+    let set: JwkSet = serde_json::from_value(set).map_err(|error| error.to_string())?;
+    let signing = set.keys.iter().filter(|jwk| {
+        // A provider's set may hold keys for encryption, too.
+        !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption))
+    });
+    let keys: Arc<[Key]> = signing.map(key).collect::<Result<_, _>>()?;
+    match keys.len() {
+        0 => Err("it holds no keys".to_owned()),
+        1..=KEYS_MAX => Ok(keys),
+        more => Err(format!("it holds {more} keys; at most {KEYS_MAX} are accepted")),
+    }
+}
+
+fn key(jwk: &Jwk) -> Result<Key, String> {
+    let id = jwk.common.key_id.clone();
+    let named = |reason: &str| format!("key {id:?} {reason}");
+    let (algorithm, name) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(rsa) => {
+            if rsa.n.trim_start_matches('A').len() < MODULUS_MIN_CHARS {
+                return Err(named("is too short: RSA keys have at least 2048 bits"));
+            }
+            (Algorithm::RS256, KeyAlgorithm::RS256)
+        }
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
+        _ => return Err(named("is neither RSA nor Ed25519")),
+    };
+    if jwk.common.key_algorithm.is_some_and(|said| said != name) {
+        return Err(named("is for another algorithm; accepted are RS256 and EdDSA"));
+    }
+    let key = DecodingKey::from_jwk(jwk).map_err(|error| named(&error.to_string()))?;
+    Ok(Key { id, algorithm, key })
+}

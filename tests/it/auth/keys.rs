@@ -1,0 +1,176 @@
+//! Public keys come and go without a restart: two at once while tokens of both are about, then one;
+//! a file that went wrong changes nothing. Files that others can read or change are refused.
+
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+use super::tokens::{PUBLIC, claims, eddsa, refused};
+use crate::support::Service;
+use crate::support::api::Api;
+use crate::support::data_dir::until;
+use crate::support::openssl::rsa_key;
+use crate::support::process::run;
+use crate::support::service::{SECRET, scratch, secret_file};
+
+/// An RSA key and its public half.
+struct Rsa {
+    key: EncodingKey,
+    id: &'static str,
+}
+
+impl Rsa {
+    fn make(place: &Path, id: &'static str) -> Rsa {
+        Rsa { key: EncodingKey::from_rsa_der(&rsa_key(place, "2048")), id }
+    }
+
+    fn public(&self) -> Value {
+        let jwk = Jwk::from_encoding_key(&self.key, Algorithm::RS256).expect("a key");
+        let mut jwk = serde_json::to_value(jwk).expect("JSON");
+        (jwk["kid"], jwk["use"]) = (json!(self.id), json!("sig"));
+        jwk
+    }
+
+    fn token(&self, kid: Option<&str>) -> String {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = kid.map(str::to_owned);
+        jsonwebtoken::encode(&header, &claims(), &self.key).expect("a token")
+    }
+}
+
+fn ed25519() -> Value {
+    json!({ "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": PUBLIC })
+}
+
+/// Puts keys in place as a deployment does: a new file, renamed.
+fn publish(file: &Path, keys: &[Value]) {
+    let fresh = file.with_extension("new");
+    std::fs::write(&fresh, json!({ "keys": keys }).to_string()).expect("a file");
+    std::fs::rename(&fresh, file).expect("a rename");
+}
+
+async fn service_on(file: &Path) -> Service {
+    let file: PathBuf = file.to_owned();
+    Service::start_with(move |raw| {
+        raw.auth = Some("jwt".to_owned());
+        raw.jwks_file = Some(file);
+        raw.jwt_secret = Some(SECRET.to_owned());
+    })
+    .await
+}
+
+async fn admits(api: &Api, token: &str) -> bool {
+    let reply = api.with_token(token).get("/api/users").await;
+    if reply.status != 200 {
+        refused(&reply, "a key that is not there");
+    }
+    reply.status == 200
+}
+
+#[tokio::test]
+async fn keys_rotate_without_a_restart() {
+    let place = scratch("auth_rotation");
+    let file = place.join("jwks.json");
+    let (old, new) = (Rsa::make(&place, "old"), Rsa::make(&place, "new"));
+    publish(&file, &[old.public()]);
+    let service = service_on(&file).await;
+    let api = &service.api;
+    assert!(admits(api, &old.token(Some("old"))).await);
+    assert!(admits(api, &old.token(None)).await);
+    assert!(!admits(api, &new.token(Some("new"))).await);
+    // Both, and one of another kind: each opens under its own name only.
+    publish(&file, &[new.public(), old.public(), ed25519()]);
+    until("the new key is accepted", async || admits(api, &new.token(Some("new"))).await).await;
+    assert!(admits(api, &old.token(Some("old"))).await);
+    assert!(admits(api, &eddsa(&claims(), Some("ed"))).await);
+    assert!(admits(api, &new.token(None)).await, "without a name each key is tried");
+    assert!(!admits(api, &new.token(Some("old"))).await);
+    assert!(!admits(api, &old.token(Some("ed"))).await);
+    // The shared secret stands beside them.
+    service.admin().get("/api/users").await.expect(200);
+    // The old one is taken away.
+    publish(&file, &[new.public()]);
+    until("the old key is refused", async || !admits(api, &old.token(Some("old"))).await).await;
+    assert!(admits(api, &new.token(Some("new"))).await);
+    assert!(!admits(api, &eddsa(&claims(), Some("ed"))).await);
+    service.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_that_went_wrong_keeps_the_old_keys_until_it_is_right_again() {
+    let place = scratch("auth_broken");
+    let file = place.join("jwks.json");
+    let (old, new) = (Rsa::make(&place, "old"), Rsa::make(&place, "new"));
+    publish(&file, &[old.public()]);
+    let service = service_on(&file).await;
+    let api = &service.api;
+    let look = std::time::Duration::from_millis(2_200);
+    let wrong: [(&str, &dyn Fn()); 4] = [
+        ("half a file", &|| std::fs::write(&file, r#"{"keys":[{"kty":"RSA","#).expect("a file")),
+        ("no keys", &|| publish(&file, &[])),
+        ("a private key", &|| {
+            let mut key = new.public();
+            key["d"] = json!("AQAB");
+            publish(&file, &[key]);
+        }),
+        ("no file", &|| std::fs::remove_file(&file).expect("a file")),
+    ];
+    for (what, spoil) in wrong {
+        spoil();
+        // Longer than a look may be old.
+        tokio::time::sleep(look).await;
+        assert!(admits(api, &old.token(Some("old"))).await, "{what}");
+        assert!(!admits(api, &new.token(Some("new"))).await, "{what}");
+    }
+    publish(&file, &[new.public()]);
+    until("the new key is accepted", async || admits(api, &new.token(Some("new"))).await).await;
+    assert!(!admits(api, &old.token(Some("old"))).await);
+    service.finish().await;
+}
+
+/// What a start refuses, in one sentence that repeats nothing of the file.
+#[tokio::test]
+async fn key_files_that_admit_everyone_are_refused_at_the_start() {
+    let place = scratch("auth_files");
+    let mut short = json!({ "kty": "RSA", "e": "AQAB", "kid": "short" });
+    let weak = EncodingKey::from_rsa_der(&rsa_key(&place, "1024"));
+    let weak = Jwk::from_encoding_key(&weak, Algorithm::RS256).expect("a key");
+    short["n"] = serde_json::to_value(weak).expect("JSON")["n"].clone();
+    let mut private = ed25519();
+    private["d"] = json!("planted-private-half");
+    let mut other = ed25519();
+    other["alg"] = json!("ES256");
+    let jwks = |keys: &[Value]| json!({ "keys": keys }).to_string();
+    let many = vec![ed25519(); 17];
+    let mode = |path: &Path, mode: u32| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(path, mode).expect("a mode");
+    };
+    for (name, text, bits, word) in [
+        ("FLASHDEAL_JWT_SECRET_FILE", SECRET.to_owned(), 0o644, "chmod 0640"),
+        ("FLASHDEAL_JWT_SECRET_FILE", SECRET.to_owned(), 0o602, "chmod 0600"),
+        ("FLASHDEAL_JWT_SECRET_FILE", "planted ".repeat(9), 0o600, "repeats itself"),
+        ("FLASHDEAL_JWT_SECRET_FILE", "planted".to_owned(), 0o600, "7 bytes"),
+        ("FLASHDEAL_JWT_SECRET_FILE", SECRET.repeat(2_000), 0o600, "more than 65536 bytes"),
+        ("FLASHDEAL_JWKS_FILE", jwks(&[ed25519()]), 0o666, "everyone"),
+        ("FLASHDEAL_JWKS_FILE", jwks(&[private]), 0o644, "only public halves"),
+        ("FLASHDEAL_JWKS_FILE", jwks(&[short]), 0o644, "2048 bits"),
+        ("FLASHDEAL_JWKS_FILE", jwks(&[other]), 0o644, "another algorithm"),
+        ("FLASHDEAL_JWKS_FILE", jwks(&many), 0o644, "at most 16"),
+        ("FLASHDEAL_JWKS_FILE", jwks(&[json!({"kty": "oct", "k": "cGxhbnRlZA"})]), 0o644, "public"),
+        ("FLASHDEAL_JWKS_FILE", "planted".to_owned(), 0o644, "expected"),
+    ] {
+        let file = place.join("file");
+        secret_file(&file, &text);
+        mode(&file, bits);
+        let path = file.to_str().expect("UTF-8");
+        let environment = [("FLASHDEAL_AUTH", "jwt"), (name, path)];
+        let output = run(&["serve", "--listen", "127.0.0.1:0"], &environment).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{word}: {said}");
+        assert!(said.contains(name) && said.contains(word), "{word}: {said}");
+        assert!(!said.contains("planted") && !said.contains(SECRET), "{said}");
+    }
+}
