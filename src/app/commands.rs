@@ -203,6 +203,7 @@ async fn verify(database: &Database, settings: &Settings, json: bool) -> Done {
         let (sales, wallets, orders) = (audit.sales, audit.wallets, audit.orders);
         let verdict = match audit.discrepancies.len() {
             0 => "the books balance".to_owned(),
+            1 => "the books do not balance: 1 discrepancy".to_owned(),
             count => format!("the books do not balance: {count} discrepancies"),
         };
         println!("{verdict} ({sales} sales, {wallets} wallets, {orders} orders)");

@@ -128,6 +128,18 @@ test('a double click makes one order', async () => {
   clean(page);
 });
 
+test('a double click whose first click was answered in between is still one press', async () => {
+  const who = await flashdeal.buyerAndSale();
+  const page = await open(context, who);
+  await buy(page).click();
+  await status(page, 'made');
+  assert.equal(await buy(page).isDisabled(), true);
+  await page.evaluate(() => document.querySelector('[data-testid=buy]').click());
+  await page.locator('[data-testid=buy]:enabled').waitFor();
+  await bought(who.user, 1);
+  oneKey(page.seen, 1);
+});
+
 test('five clicks in one task make one order, and the first disables the button at once', async () => {
   const who = await flashdeal.buyerAndSale();
   const page = await open(context, who);

@@ -17,6 +17,8 @@ pub(super) struct TrustedProxies(pub(super) Vec<IpNet>);
 impl TrustedProxies {
     /// Whether this address is a proxy's.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        // A listener for both families shows IPv4 peers as mapped addresses.
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 }

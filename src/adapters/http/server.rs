@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+};
 use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -219,7 +221,15 @@ fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY, X_REQUEST_ID, TRACEPARENT])
-        .expose_headers([IDEMPOTENT_REPLAYED, LOCATION, RETRY_AFTER, X_REQUEST_ID])
+        .allow_headers([
+            AUTHORIZATION,
+            CACHE_CONTROL,
+            CONTENT_TYPE,
+            IDEMPOTENCY_KEY,
+            IF_NONE_MATCH,
+            TRACEPARENT,
+            X_REQUEST_ID,
+        ])
+        .expose_headers([ETAG, IDEMPOTENT_REPLAYED, LOCATION, RETRY_AFTER, X_REQUEST_ID])
         .max_age(Duration::from_secs(600))
 }

@@ -216,7 +216,8 @@ impl Refusals {
                 Refusals { known: false, reason: Some(reason), scope: None, by_code: None }
             }
             Ok(mut outcomes) => {
-                outcomes.retain(|outcome, _| !ORDERS.contains(&outcome.as_str()));
+                // Counters begin at zero; what never happened is no refusal.
+                outcomes.retain(|outcome, count| *count > 0 && !ORDERS.contains(&outcome.as_str()));
                 Refusals { known: true, reason: None, scope: Some(SCOPE), by_code: Some(outcomes) }
             }
         }

@@ -78,16 +78,19 @@ impl DataDir {
             .collect()
     }
 
-    /// A session beside a running service.
-    pub(crate) async fn session(&self) -> PgConnection {
+    /// Where the database of a running service is reached.
+    pub(crate) async fn url(&self) -> String {
         let found = EmbeddedServer::start_or_attach(EmbeddedOptions::new(&self.path)).await;
         match found.expect("a server") {
-            Found::Attached(connection) => {
-                let options = parse_url(&connection.url()).expect("our own URL");
-                options.disable_statement_logging().connect().await.expect("a session")
-            }
+            Found::Attached(connection) => connection.url(),
             Found::Ours(_) => panic!("no service runs on {}", self.path.display()),
         }
+    }
+
+    /// A session beside a running service.
+    pub(crate) async fn session(&self) -> PgConnection {
+        let options = parse_url(&self.url().await).expect("our own URL");
+        options.disable_statement_logging().connect().await.expect("a session")
     }
 }
 

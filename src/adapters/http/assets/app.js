@@ -23,6 +23,7 @@ const REFUSED_AT_THE_DOOR = new Set([
 ]);
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
+const ONE_PRESS_MS = 1_000; // clicks within it are one press: the answer may come between the two of a double click
 const VALID_MS = 60_000; // how long an order may be executed after the press
 const MARGIN_MS = 15_000; // after valid_until: a commit under way ends, and the clock below may be 2 s off
 const ANSWER_TIMEOUT_MS = 12_000; // the service itself answers within 10 s
@@ -46,6 +47,7 @@ const page = {
   sale: null,
   token: null, // in memory only
   busy: false, // an order is under way, here or in another tab
+  pressedAt: -Infinity,
 };
 
 // ------------------------------------------------------------------------------ the server's clock
@@ -157,6 +159,7 @@ function uuid() {
 
 function pressed() {
   if (page.busy || !canBuy()) return;
+  page.pressedAt = performance.now();
   setBusy(true); // at once, before anything can wait
   const { sale } = page;
   oneTab(() => {
@@ -214,8 +217,9 @@ async function oneTab(choose) {
     );
     return; // still busy: only a reload may go on
   }
-  setBusy(false);
   Promise.allSettled([refreshSale(), refreshBuyer()]);
+  await pause(Math.max(0, page.pressedAt + ONE_PRESS_MS - performance.now()));
+  setBusy(false);
 }
 
 /** True when `work` ran; false when the lock was asked for `ifAvailable` and another tab has it. */
