@@ -15,9 +15,9 @@ from html import escape
 from pathlib import Path
 from statistics import median
 
-WIDTH, HEIGHT = 1180, 640
+WIDTH, HEIGHT = 1280, 640
 LEFT = {"x": 70, "y": 56, "w": 470, "h": 500}
-RIGHT = {"x": 880, "y": 56, "w": 250, "h": 500}
+RIGHT = {"x": 990, "y": 56, "w": 250, "h": 500}
 # Colours that differ for the colour-blind too (Okabe and Ito).
 LINES = [
     ("grouped", "#d55e00"),

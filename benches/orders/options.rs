@@ -74,7 +74,7 @@ pub(crate) struct Options {
     /// Only the numbers, into this file, after each section
     #[arg(long)]
     json: Option<PathBuf>,
-    /// A server on this machine whose role may make databases, instead of one of the benchmark's own
+    /// A server on this machine whose role may make databases, instead of the benchmark's own
     #[arg(long, env = "BENCH_DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
     /// What cargo adds.

@@ -108,8 +108,8 @@ fn rows(out: &mut String, results: &Results, section: Section) {
     }
     let _ = writeln!(
         out,
-        "### {}\n\n| who | connections | per second | lowest – highest | p50 ms | p99 ms | p99.9 ms \
-         | CPU of service, ms | CPU of database, ms | WAL, bytes | other answers |\n\
+        "### {}\n\n| who | connections | per second | lowest – highest | p50 ms | p99 ms \
+         | p99.9 ms | CPU of service, ms | CPU of database, ms | WAL, bytes | other answers |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
         section.name(),
     );

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::hot::{GROUPED, OPTIMISTIC, PESSIMISTIC};
 use crate::Outcome;
 use crate::bench::{Bench, Driver, Turn};
+use crate::load::{self, Counted, Load};
 use crate::service::{Kind, Service};
 use crate::world::World;
 
@@ -15,8 +16,8 @@ const COUNTED: &[(&str, Kind, &[u16])] = &[
     (OPTIMISTIC, Kind::Engine("optimistic"), &[1]),
     (GROUPED, Kind::Engine("grouped"), &[1, 256, 1_024]),
 ];
-/// A session's own counters reach the server's within a second.
-const SETTLED: Duration = Duration::from_millis(1_200);
+/// Sessions that were closed have ended within this time.
+const SETTLED: Duration = Duration::from_millis(500);
 /// What belongs to orders; the service also asks how the database is.
 const OF_ORDERS: &str =
     "^(BEGIN|COMMIT|ROLLBACK)|idempotency_keys|NO KEY UPDATE|INSERT INTO orders";
@@ -29,62 +30,61 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
         println!("statements are not counted: no pg_stat_statements on a server of our own");
     }
     for (who, kind, connections) in COUNTED {
-        let service = bench.service(*kind, &world).await?;
         for connections in *connections {
-            let turn =
-                Turn { who, driver: Driver::Orders(&service), connections: *connections, round: 0 };
-            cell(bench, &mut world, turn, counts).await?;
+            cell(bench, &mut world, (who, *kind, *connections), counts).await?;
         }
-        service.stop().await?;
     }
     bench.audit(&mut world).await
 }
 
+/// A service of its own: sessions report their counters late, but at the latest when they end.
 async fn cell(
     bench: &mut Bench<'_>,
     world: &mut World,
-    turn: Turn<'_>,
+    (who, kind, connections): (&str, Kind, u16),
     counts: bool,
 ) -> Outcome<()> {
-    if let Driver::Orders(service) = turn.driver {
-        warm(service, world).await?;
-    }
-    tokio::time::sleep(SETTLED).await;
+    let flushes_before = flushes(world).await;
+    let orders_before = world.counters().await?.orders;
+    let service = bench.service(kind, world).await?;
+    warm(&service, world, connections).await?;
     if counts {
         sqlx::query("SELECT pg_stat_statements_reset()").execute(&mut world.session).await?;
     }
-    let flushes_before = flushes(world).await;
+    let turn = Turn { who, driver: Driver::Orders(&service), connections, round: 0 };
     bench.turn(world, turn).await?;
+    let (statements, groups) = if counts { statements(world).await? } else { (0, 0) };
+    service.stop().await?;
     tokio::time::sleep(SETTLED).await;
+    let orders_all = (world.counters().await?.orders - orders_before).max(1) as f64;
     let flushes_after = flushes(world).await;
-    let orders = bench.results.rows.last().map_or(1, |row| row.answers.max(1)) as f64;
-    let name = |what: &str| format!("{} × {}, {what}", turn.who, turn.connections);
+    let name = |what: &str| format!("{who} × {connections}, {what}");
     if let (Some(before), Some(after)) = (flushes_before, flushes_after) {
-        bench.figure(&name("flushes"), (after - before) as f64 / orders, "per order");
+        bench.figure(&name("flushes"), (after - before) as f64 / orders_all, "per order");
     }
     if let Some(bytes) = bench.results.rows.last().and_then(|row| row.wal_bytes) {
         bench.figure(&name("WAL"), bytes, "bytes per order");
     }
     if counts {
-        let (statements, groups) = statements(world).await?;
+        let orders = bench.results.rows.last().map_or(1, |row| row.answers.max(1)) as f64;
         bench.figure(&name("statements"), statements as f64 / orders, "per order");
-        let of_group = statements as f64 / groups.max(1) as f64;
-        bench.figure(&name("statements"), of_group, "per transaction");
-        bench.figure(&name("orders"), orders / groups.max(1) as f64, "per transaction");
+        let (statements, groups) = (statements as f64, groups.max(1) as f64);
+        bench.figure(&name("statements of a transaction"), statements / groups, "on average");
+        bench.figure(&name("orders of a transaction"), orders / groups, "on average");
     }
     Ok(())
 }
 
 /// Opens the service's sessions, whose first statements are not those of an order.
-async fn warm(service: &Service, world: &World) -> Outcome<()> {
-    let load = crate::load::Load {
+async fn warm(service: &Service, world: &World, connections: u16) -> Outcome<()> {
+    let load = Load {
         address: service.address,
         asked: world.orders(),
-        counted: crate::load::Counted::Confirmed,
-        connections: 16,
+        counted: Counted::Confirmed,
+        connections,
         lasting: Duration::from_millis(300),
     };
-    crate::load::drive(&load).await?;
+    load::drive(&load).await?;
     Ok(())
 }
 
