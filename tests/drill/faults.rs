@@ -74,8 +74,8 @@ pub(crate) async fn next(stage: &mut Stage, shop: &Shop, board: &Board, plan: &m
         return;
     };
     board.recovered(fault.name(), took);
-    // The table shows the time beside its bar. A machine crowded with other work is no defect of the
-    // service, so only what is far beyond the bar ends the run.
+    // The table shows the time beside its bar. A machine that is crowded with other work is no
+    // defect of the service, so only what is far beyond the bar ends the run.
     if took > fault.bar() * CROWDED {
         board.violation(format!(
             "the first order came {took:?} after {}; {:?} are the bar",
