@@ -107,14 +107,22 @@ async fn a_storm_of_callers_who_leave_harms_nobody() {
         at_rest && sessions(&mut session, "state <> 'idle'").await == 0
     })
     .await;
-    assert_eq!(sessions(&mut session, IDLE_IN_TRANSACTION).await, 0);
+    // The service's own audit may be between two statements; a leaked session stays.
+    until("no session is left in a transaction", async || {
+        sessions(&mut session, IDLE_IN_TRANSACTION).await == 0
+    })
+    .await;
     for user in &users[..20] {
         let reply = service.api.buy(&new_key(), user, &sale).await.expect(201);
         // Another session sees it: it is committed.
         let found = format!("SELECT count(*) FROM orders WHERE id = '{}'", reply.id());
         assert_eq!(number(&mut session, found).await, 1);
     }
-    assert_eq!(sessions(&mut session, IDLE_IN_TRANSACTION).await, 0);
+    // The service's own audit may be between two statements; a leaked session stays.
+    until("no session is left in a transaction", async || {
+        sessions(&mut session, IDLE_IN_TRANSACTION).await == 0
+    })
+    .await;
     let left = counter(&service.api, "client_disconnects_total").await - before;
     assert!(left >= SOCKETS as f64 / 2.0, "only {left} callers were seen leaving");
     service.finish().await;
