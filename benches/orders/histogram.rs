@@ -45,7 +45,7 @@ impl Histogram {
         for (bound, count) in counts {
             if count >= half {
                 let share = (half - below) / (count - below);
-                return bound.is_finite().then(|| (low + (bound - low) * share) * 1_000.0);
+                return bound.is_finite().then_some((low + (bound - low) * share) * 1_000.0);
             }
             (low, below) = (bound, count);
         }
