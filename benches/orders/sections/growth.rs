@@ -10,6 +10,8 @@ use crate::world::World;
 /// The two sides.
 pub(crate) const YOUNG: &str = "grouped, 10,000 orders before";
 pub(crate) const GROWN: &str = "grouped, a grown table";
+/// The figure that says how grown.
+pub(crate) const ORDERS_BEFORE: &str = "orders in the grown table";
 /// Orders in the smaller tables.
 const YOUNG_ORDERS: u32 = 10_000;
 
@@ -19,7 +21,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
     let orders = bench.options.grown();
     grown.grow(orders).await?;
     bench.audit(&mut grown).await?;
-    bench.figure("orders in the grown table", orders.into(), "orders");
+    bench.figure(ORDERS_BEFORE, orders.into(), "orders");
     for round in 0..bench.options.rounds() {
         // A cell writes more orders than the smaller tables begin with, so they begin anew.
         let mut young = bench.world(1).await?;
