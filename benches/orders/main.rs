@@ -1,4 +1,4 @@
-//! `cargo bench`: orders per second, beside the yardsticks that say what they mean.
+//! `cargo bench --bench orders`: orders per second, beside the yardsticks that say what they mean.
 //!
 //! Every number comes from one run on one machine: the contenders take turns in short cells, round
 //! after round, so that whatever else the machine does hits all of them alike; what is reported are

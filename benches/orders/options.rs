@@ -1,4 +1,4 @@
-//! The command line: `cargo bench -- --only hot,delay --seconds 5 --rounds 5 --write`.
+//! The command line: `cargo bench --bench orders -- --only hot,delay --seconds 5 --rounds 5 --write`.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ impl Section {
 
 /// What a person may decide about a run.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "cargo bench --", about = "Orders per second, and what they mean")]
+#[command(name = "cargo bench --bench orders --", about = "Orders per second, and what they mean")]
 pub(crate) struct Options {
     /// Seconds of each cell that count [default: 3, with --quick 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60))]
@@ -114,7 +114,8 @@ impl Options {
     /// The command that makes this report again.
     pub(crate) fn command(&self) -> String {
         let (seconds, rounds) = (self.counted().as_secs(), self.rounds());
-        let mut line = format!("cargo bench -- --seconds {seconds} --rounds {rounds}");
+        let mut line =
+            format!("cargo bench --bench orders -- --seconds {seconds} --rounds {rounds}");
         // Writing to a String cannot fail.
         if !self.only.is_empty() {
             let names: Vec<String> = self.sections().into_iter().map(Section::name).collect();

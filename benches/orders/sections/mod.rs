@@ -14,7 +14,7 @@ pub(crate) mod names {
     pub(crate) use super::beside::{LIVE, OBSERVED, READS, UNOBSERVED};
     pub(crate) use super::crowd::{FAILED, SECONDS, SOLD_OUT};
     pub(crate) use super::delay::{GROUPED_1MS, GROUPED_50MS, PESSIMISTIC_50MS};
-    pub(crate) use super::growth::{GROWN, YOUNG};
+    pub(crate) use super::growth::{BEHIND_CHECKPOINT, GROWN, ORDERS_BEFORE, YOUNG};
     pub(crate) use super::hot::{
         BARE, ECHO, FUNCTION_CALL, GROUPED, GROUPS, PESSIMISTIC, PESSIMISTIC_ALONE, STATEMENTS,
         memory,
