@@ -1,4 +1,4 @@
-//! The command line: `cargo bench --bench orders -- --only hot,delay --seconds 5 --rounds 5 --write`.
+//! The command line: `cargo bench --bench orders -- --only hot,delay --seconds 5 --rounds 5`.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
