@@ -1,7 +1,7 @@
 // Load in the open model, and what is measured under it.
 
 import { sleep } from 'k6';
-import { countFromEnv, sendOrder, settle, unexpected } from './lib.js';
+import { buyerAt, countFromEnv, orderRow, sendOrder, settle, unexpected, uuid } from './lib.js';
 import { made } from './books.js';
 
 /**
@@ -26,6 +26,10 @@ export const vusFor = (rate, patience) =>
   countFromEnv('VUS', Math.min(Math.max(10, rate * patience), 2000));
 
 export const NONE_DROPPED = { dropped_iterations: ['count==0'] };
+
+/** An order by one of `buyers`, whoever it is, under a key of its own. */
+export const orderOfAnyone = (data, buyers) =>
+  orderRow(buyerAt(data, Math.floor(Math.random() * buyers)), data.sale.id, uuid());
 
 /**
  * The median, in milliseconds, of one caller's orders, one after the other until this time. One VU keeps its own

@@ -82,12 +82,7 @@ export function setup() {
   return Object.assign(data, { opened: books.begin(data.sale) });
 }
 
-const newOrder = (data) =>
-  flashdeal.orderRow(
-    flashdeal.buyerAt(data, Math.floor(Math.random() * BUYERS)),
-    data.sale.id,
-    flashdeal.uuid(),
-  );
+const newOrder = (data) => load.orderOfAnyone(data, BUYERS);
 
 export const calm = (data) => quiet(data, calmServed, calmDuration);
 

@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
@@ -34,23 +33,8 @@ struct Wish {
     sale_id: String,
 }
 
-/// Runs it until a signal comes.
-pub(crate) fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let served = match runtime {
-        Ok(runtime) => runtime.block_on(serve()),
-        Err(error) => Err(error.into()),
-    };
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bare: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn serve() -> Outcome<()> {
+/// Runs until a signal comes.
+pub(crate) async fn serve() -> Outcome<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let mut signals = StopSignals::listen()?;
     eprintln!("listening address={}", listener.local_addr()?);

@@ -6,7 +6,6 @@
 //! it answers per second is the most that any engine could ever reach behind this HTTP.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,23 +78,8 @@ fn confirmed(order: PlaceOrder, created_at: Instant) -> Order {
     }
 }
 
-/// Runs the echo service until a signal comes.
-pub(crate) fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let served = match runtime {
-        Ok(runtime) => runtime.block_on(serve()),
-        Err(error) => Err(error.into()),
-    };
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("echo: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn serve() -> Outcome<()> {
+/// Runs until a signal comes.
+pub(crate) async fn serve() -> Outcome<()> {
     telemetry::start_logging("info", LogFormat::Pretty);
     let metrics = telemetry::metrics()?;
     let upkeep = metrics.clone();

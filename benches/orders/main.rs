@@ -60,8 +60,8 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
-        Some(echo::ARGUMENT) => return echo::main(),
-        Some(bare::ARGUMENT) => return bare::main(),
+        Some(echo::ARGUMENT) => return ended("echo", echo::serve()),
+        Some(bare::ARGUMENT) => return ended("bare", bare::serve()),
         _ => {}
     }
     // `cargo bench` says so; `cargo test --benches` and `--all-targets` do not, and want no load.
@@ -71,22 +71,20 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let options = Options::parse();
-    if let Err(error) = raise_descriptor_limit() {
-        return fail(&error);
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    match runtime.block_on(run(&options)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&*error),
-    }
+    ended("orders", run(&options))
 }
 
-fn fail(error: &dyn Error) -> ExitCode {
-    eprintln!("orders: {error}");
-    ExitCode::FAILURE
+/// Runs one of the processes to its end.
+fn ended(name: &str, work: impl Future<Output = Outcome<()>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(work));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Ten thousand connections are ten thousand descriptors on this side too.
@@ -97,6 +95,7 @@ fn raise_descriptor_limit() -> nix::Result<()> {
 }
 
 async fn run(options: &Options) -> Outcome<()> {
+    raise_descriptor_limit()?;
     let server = Server::start(options).await?;
     let mut signals = StopSignals::listen()?;
     let measured = tokio::select! {

@@ -31,7 +31,7 @@ pub async fn watch_database(options: PgConnectOptions, phase: PhaseCell, stop: C
                 false
             }
         };
-        metrics::gauge!(signals::POSTGRES_UP).set(if alive { 1.0 } else { 0.0 });
+        metrics::gauge!(signals::POSTGRES_UP).set(f64::from(alive));
         if !alive {
             session = None;
             phase.set(Phase::DatabaseAway);
@@ -39,8 +39,7 @@ pub async fn watch_database(options: PgConnectOptions, phase: PhaseCell, stop: C
             tracing::info!("the database is back");
             phase.set(Phase::Ready);
         }
-        let ready = phase.get() == Phase::Ready;
-        metrics::gauge!(signals::READY).set(if ready { 1.0 } else { 0.0 });
+        metrics::gauge!(signals::READY).set(f64::from(phase.get() == Phase::Ready));
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PING_EVERY) => {}

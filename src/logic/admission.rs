@@ -64,7 +64,7 @@ impl Admission {
     pub async fn enter(&self) -> Result<Admitted, Fault> {
         let began = Instant::now();
         let Some(_place) = Waiting::join(&self.waiting, self.options.waiting_max) else {
-            return Err(self.shed("queue_full", self.waiting()));
+            return Err(self.pace.shed("queue_full", self.waiting()));
         };
         let slot = Arc::clone(&self.slots).acquire_owned();
         let entered = tokio::time::timeout(self.options.wait_max, slot).await;
@@ -72,7 +72,7 @@ impl Admission {
         match entered {
             Ok(Ok(slot)) => Ok(Admitted { _slot: slot, pace: Arc::clone(&self.pace) }),
             Ok(Err(_closed)) => Err(Fault::Draining),
-            Err(_elapsed) => Err(self.shed("waited_too_long", self.waiting())),
+            Err(_elapsed) => Err(self.pace.shed("waited_too_long", self.waiting())),
         }
     }
 
@@ -84,11 +84,6 @@ impl Admission {
     /// Turns away everyone who waits and everyone who comes.
     pub fn close(&self) {
         self.slots.close();
-    }
-
-    fn shed(&self, reason: &'static str, waiting: usize) -> Fault {
-        metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(1);
-        Fault::Overloaded { retry_after_seconds: self.pace.retry_after(waiting) }
     }
 }
 

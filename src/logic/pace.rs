@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fault::Fault;
+use crate::ports::signals;
+
 /// A pause longer than this says nothing about the pace.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The longest that anyone is asked to stay away, in seconds.
@@ -33,9 +36,15 @@ impl Pace {
         }
     }
 
+    /// Turns one away, unexecuted and counted by reason: `waiting` stand before it.
+    pub fn shed(&self, reason: &'static str, waiting: usize) -> Fault {
+        metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(1);
+        Fault::Overloaded { retry_after_seconds: self.retry_after(waiting) }
+    }
+
     /// In how many seconds `waiting` orders will be decided at this pace: at least 1, at most 30,
     /// and half as much again at random, so that those turned away do not come back as one.
-    pub fn retry_after(&self, waiting: usize) -> u32 {
+    fn retry_after(&self, waiting: usize) -> u32 {
         let state = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = (waiting as f64 * state.seconds_per_order).clamp(1.0, AWAY_MAX);
         (seconds * (1.0 + fastrand::f64() / 2.0)).ceil() as u32

@@ -83,10 +83,9 @@ where
 {
     let mut attempt = 0;
     let mut commit_unknown = false;
-    let mut out_of_time = Fault::Unavailable;
     loop {
         attempt += 1;
-        let cause = match run_once(store, deadline, work).await {
+        let next = match run_once(store, deadline, work).await {
             Ok(value) => return Ok(value),
             Err(Failed::Unknown(detail)) if !work.keyed() => {
                 tracing::error!(transaction = W::NAME, detail, "outcome of COMMIT is unknown");
@@ -95,23 +94,18 @@ where
             Err(Failed::Unknown(detail)) => {
                 tracing::warn!(transaction = W::NAME, detail, "COMMIT unanswered; running again");
                 commit_unknown = true;
-                out_of_time = Fault::OutcomeUnknown;
-                "commit_unknown".to_owned()
+                Next::until_decided()
             }
-            Err(Failed::Before(trouble)) => match settle(trouble, commit_unknown, attempt) {
-                Next::Again { cause, otherwise } => {
-                    if !commit_unknown {
-                        out_of_time = otherwise;
-                    }
-                    cause
-                }
-                Next::Give(fault) => return Err(fault),
-            },
+            Err(Failed::Before(trouble)) => settle(trouble, commit_unknown, attempt),
+        };
+        let (cause, otherwise) = match next {
+            Next::Again { cause, otherwise } => (cause, otherwise),
+            Next::Give(fault) => return Err(fault),
         };
         metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(1);
         let pause = pause_before(attempt);
         if Instant::now() + pause >= deadline {
-            return Err(out_of_time);
+            return Err(otherwise);
         }
         tokio::time::sleep(pause).await;
     }
@@ -181,11 +175,18 @@ enum Next {
     Give(Fault),
 }
 
-fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
-    // After an unknown COMMIT only a decision ends the matter: every obstacle is waited out.
-    if commit_unknown {
+impl Next {
+    /// After an unknown COMMIT only a decision ends the matter.
+    fn until_decided() -> Next {
         let cause = "commit_unknown".to_owned();
-        return Next::Again { cause, otherwise: Fault::OutcomeUnknown };
+        Next::Again { cause, otherwise: Fault::OutcomeUnknown }
+    }
+}
+
+fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
+    if commit_unknown {
+        // Every obstacle is waited out.
+        return Next::until_decided();
     }
     let again = |cause: String, otherwise: Fault| {
         if attempt >= ATTEMPTS_MAX {
@@ -216,7 +217,7 @@ fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
 
 /// A failure that nobody foresaw, and louder where the schema had to step in.
 fn alarm(error: &StoreError) -> Fault {
-    if matches!(error, StoreError::Invariant(_)) {
+    if matches!(error, StoreError::Invariant(_) | StoreError::Stale { .. }) {
         metrics::counter!(signals::INVARIANT_ALARMS).increment(1);
         tracing::error!(%error, "ALARM: the schema refused what the program thought right");
     } else {

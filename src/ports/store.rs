@@ -194,8 +194,8 @@ pub trait Transaction: Send + 'static {
         users: &[UserId],
     ) -> impl Future<Output = Result<Buyers, StoreError>> + Send;
 
-    /// Reads the sale, the clock, and what is known of `users` (distinct, ascending), in one
-    /// snapshot and without a lock.
+    /// Reads the sale, the clock, and what is known of `users` (distinct, ascending), without a
+    /// lock, as all of it stood at one moment; [`StoreError::Retry`] when the sale moved meanwhile.
     fn look(
         &mut self,
         sale: SaleId,

@@ -6,26 +6,18 @@ mod refusals;
 use std::process::Output;
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Executor};
 
 use crate::support::Service;
 use crate::support::api::new_key;
+use crate::support::locks::execute;
 use crate::support::postgres::TestDatabase;
-use crate::support::process::{ServeProcess, run};
+use crate::support::process::{ServeProcess, run, stderr, stdout};
 
 /// Settings of a process on a test's database.
 fn on<'a>(database: &'a TestDatabase, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut environment = vec![("DATABASE_URL", database.url.as_str()), ("FLASHDEAL_LOG", "off")];
     environment.extend_from_slice(more);
     environment
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Panics unless the command ended so; returns what it printed on standard output.
@@ -53,14 +45,6 @@ async fn emptied() -> TestDatabase {
     let database = TestDatabase::create().await;
     execute(&database, "DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
     database
-}
-
-async fn execute(database: &TestDatabase, statements: &str) {
-    let mut session = database.session().await;
-    session
-        .execute(sqlx::raw_sql(AssertSqlSafe(statements.to_owned())))
-        .await
-        .unwrap_or_else(|error| panic!("{statements}: {error}"));
 }
 
 /// Runs `seed`; returns the sale and the users.

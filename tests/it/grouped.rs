@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use crate::support::Service;
 use crate::support::api::{Api, Reply};
 use crate::support::locks::{Held, number, until, until_someone_waits};
+use crate::support::postgres::TestDatabase;
+use crate::support::relay::Relay;
 
 /// Orders that join one after the other while the sale is held: the first goes ahead and waits for
 /// the row, the others gather behind it.
@@ -54,6 +56,19 @@ impl Gathered {
         answers.sort_by_key(|(place, _)| *place);
         answers.into_iter().map(|(_, reply)| reply).collect()
     }
+}
+
+/// The engine on a database of its own, with a wire in between that can be watched and broken.
+pub(super) async fn behind_a_wire() -> (Relay, Service) {
+    let database = TestDatabase::create().await;
+    let relay = Relay::to(&database).await;
+    let url = relay.url();
+    let service = Service::start_on(database, |raw| {
+        raw.engine = Some("grouped".to_owned());
+        raw.database_url = Some(url);
+    })
+    .await;
+    (relay, service)
 }
 
 /// In how many transactions the orders of a database were written.

@@ -9,25 +9,15 @@ mod rehearse;
 mod report;
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
-use sqlx::{AssertSqlSafe, Executor};
-
+use crate::support::locks::{execute, number};
 use crate::support::postgres::TestDatabase;
-use crate::support::process::run;
+use crate::support::process::{run, stderr, stdout};
 
 /// The environment of a command on a test's database. The log is as it is shipped: silence must
 /// come from the command.
 fn on(database: &TestDatabase) -> Vec<(&str, &str)> {
     vec![("DATABASE_URL", database.url.as_str())]
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Runs a command that must end with this code; returns what it printed on both outputs.
@@ -45,18 +35,8 @@ async fn refused(arguments: &[&str], environment: &[(&str, &str)], code: i32) ->
     said
 }
 
-async fn execute(database: &TestDatabase, statements: &str) {
-    let mut session = database.session().await;
-    session
-        .execute(sqlx::raw_sql(AssertSqlSafe(statements.to_owned())))
-        .await
-        .unwrap_or_else(|error| panic!("{statements}: {error}"));
-}
-
 async fn count(database: &TestDatabase, table: &str) -> i64 {
-    let query = format!("SELECT count(*) FROM {table}");
-    let mut session = database.session().await;
-    sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut session).await.expect("a count")
+    number(&mut database.session().await, format!("SELECT count(*) FROM {table}")).await
 }
 
 /// The id of user `number`, in ascending order.

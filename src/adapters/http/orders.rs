@@ -80,12 +80,12 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
     })?;
     context.require_ready().inspect_err(|problem| counted(engine, problem.code()))?;
     let deciding = context.engine().place(order);
-    let (currency, rates) = (context.options().currency.clone(), context.options().rates.clone());
+    let shared = context.clone();
     let work = async move {
-        let outcome = deciding.await;
-        count(engine, &currency, &outcome);
+        let (options, outcome) = (shared.options(), deciding.await);
+        count(engine, &options.currency, &outcome);
         if let (Ok(Answer::Replayed(_)), Some(taken)) = (&outcome, taken) {
-            rates.give_back(taken);
+            options.rates.give_back(taken);
         }
         outcome
     };

@@ -1,4 +1,4 @@
-//! What a decision without locks rests on: sale, buyers and clock, in one snapshot.
+//! What a decision without locks rests on: sale, buyers and clock, as they stood at one moment.
 
 use std::collections::HashMap;
 
@@ -6,12 +6,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error::{store_error, unreadable};
-use super::order_repo::money;
 use super::sale_repo;
-use crate::domain::decision::Buyer;
+use super::wallet_repo::buyer;
 use crate::domain::id::{Id, SaleId, UserId};
 use crate::domain::sale::Sale;
-use crate::domain::wallet::Wallet;
 use crate::ports::store::{Buyers, StoreError};
 
 /// Reads without a lock. The sale comes first and in a statement of its own; what matters is that
@@ -49,15 +47,8 @@ pub(super) async fn look(
             return Err(StoreError::Retry { sqlstate: "stale".to_owned() });
         }
         let user_id = Id::new(row.user_id);
-        let wallet = match (row.balance, row.entry_count) {
-            (Some(balance), Some(entry_count)) => {
-                Some(Wallet { user_id, balance: money(balance)?, entry_count })
-            }
-            _ => None,
-        };
-        let units_bought = u32::try_from(row.units_bought)
-            .map_err(|_| unreadable("units bought", row.units_bought))?;
-        by_user.insert(user_id, Buyer { wallet, units_bought });
+        let buyer = buyer(user_id, row.balance, row.entry_count, row.units_bought)?;
+        by_user.insert(user_id, buyer);
     }
     Ok((sale, Buyers { now, by_user }))
 }

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use sqlx::{Connection, PgConnection};
 
 use super::error::{store_error, unreadable};
+use super::verify_repo::broken;
 use crate::domain::Instant;
 use crate::domain::books::{Discrepancy, Law};
 use crate::domain::id::SaleId;
@@ -219,18 +220,12 @@ async fn read(snapshot: &mut PgConnection, id: SaleId) -> Result<Option<SaleRepo
     .await?;
     let mut discrepancies = Vec::new();
     for (law, query) in LAWS {
-        let rows: Vec<(String, String, String)> = sqlx::query_as(*query)
+        let rows = sqlx::query_as(*query)
             .bind(id.uuid())
             .bind(DISCREPANCIES_MAX)
             .fetch_all(&mut *snapshot)
             .await?;
-        let law = law.name().to_owned();
-        discrepancies.extend(rows.into_iter().map(|(subject, expected, actual)| Discrepancy {
-            law: law.clone(),
-            subject,
-            expected,
-            actual,
-        }));
+        discrepancies.extend(broken(*law, rows));
     }
     Ok(Some(SaleReport { taken_at, currency, sale, sold, peak, discrepancies }))
 }

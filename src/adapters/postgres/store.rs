@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::connect::SessionLimits;
 use super::error::{commit_error, store_error};
+use super::session::Session;
 use super::{key_repo, look_repo, order_repo, sale_repo, user_repo, wallet_repo};
 use crate::domain::Instant as Moment;
 use crate::domain::id::{EntryId, SaleId, UserId};
@@ -78,31 +78,18 @@ impl PgStore {
 }
 
 /// One open transaction. Unless it is ended by [`Transaction::commit`] or
-/// [`Transaction::rollback`], its session is closed and not given back: it may be in the middle of
-/// a statement, and the pool must never hand out a session with an open transaction (sqlx issue
-/// #4393).
-pub struct PgTransaction {
-    session: Option<PoolConnection<Postgres>>,
-    _slot: Option<tokio::sync::OwnedSemaphorePermit>,
-}
-
-impl Drop for PgTransaction {
-    fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            drop(session.detach());
-        }
-    }
-}
+/// [`Transaction::rollback`], its session is thrown away with it.
+pub struct PgTransaction(Session);
 
 impl PgTransaction {
     fn session(&mut self) -> &mut PgConnection {
-        self.session.as_mut().expect("a transaction has its session until it ends")
+        self.0.connection()
     }
 
     /// Sends a statement that ends the transaction; only then may the session go back.
     async fn end(mut self, statement: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(statement).execute(self.session()).await?;
-        drop(self.session.take());
+        self.0.done();
         Ok(())
     }
 }
@@ -121,20 +108,19 @@ impl Store for PgStore {
     /// A session that died in the pool is found out by BEGIN itself and thrown away; at most the
     /// whole pool can have died. Whatever else BEGIN says, nothing was executed.
     async fn begin(&self) -> Result<PgTransaction, StoreError> {
-        let mut slot = match &self.gate {
+        let slot = match &self.gate {
             Some(gate) => Some(gate.enter().await?),
             None => None,
         };
         let began = Instant::now();
         let mut sessions_left = self.pool.options().get_max_connections() + 1;
         loop {
-            let session = self.pool.acquire().await.map_err(|error| away(store_error(error)))?;
-            let mut transaction = PgTransaction { session: Some(session), _slot: None };
-            match sqlx::raw_sql(BEGIN).execute(transaction.session()).await.map_err(store_error) {
+            let connection = self.pool.acquire().await.map_err(|error| away(store_error(error)))?;
+            let mut session = Session::from(connection);
+            match sqlx::raw_sql(BEGIN).execute(session.connection()).await.map_err(store_error) {
                 Ok(_) => {
                     note_wait(began.elapsed());
-                    transaction._slot = slot.take();
-                    return Ok(transaction);
+                    return Ok(PgTransaction(session.holding(slot)));
                 }
                 Err(StoreError::Lost(_)) if sessions_left > 0 => sessions_left -= 1,
                 Err(error) => return Err(away(error)),

@@ -196,17 +196,12 @@ async fn audit(connection: &mut PgConnection) -> Result<Audit, StoreError> {
     let mut discrepancies = Vec::new();
     for (law, query) in LAWS {
         let wanted = Audit::DISCREPANCIES_MAX.saturating_sub(discrepancies.len());
-        let rows: Vec<(String, String, String)> = sqlx::query_as(*query)
+        let rows = sqlx::query_as(*query)
             .bind(i64::try_from(wanted).unwrap_or(0))
             .fetch_all(&mut *snapshot)
             .await
             .map_err(store_error)?;
-        discrepancies.extend(rows.into_iter().map(|(subject, expected, actual)| Discrepancy {
-            law: law.name().to_owned(),
-            subject,
-            expected,
-            actual,
-        }));
+        discrepancies.extend(broken(*law, rows));
     }
     snapshot.rollback().await.map_err(store_error)?;
     Ok(Audit {
@@ -215,6 +210,19 @@ async fn audit(connection: &mut PgConnection) -> Result<Audit, StoreError> {
         wallets: counts.wallets,
         orders: counts.orders,
         discrepancies,
+    })
+}
+
+/// What the rows of a law's query say: subject, expected, actual.
+pub(super) fn broken(
+    law: Law,
+    rows: Vec<(String, String, String)>,
+) -> impl Iterator<Item = Discrepancy> {
+    rows.into_iter().map(move |(subject, expected, actual)| Discrepancy {
+        law: law.name().to_owned(),
+        subject,
+        expected,
+        actual,
     })
 }
 

@@ -87,18 +87,28 @@ pub(super) async fn lock_buyers(
         .into_iter()
         .map(|row| {
             let user_id = Id::new(row.user_id);
-            let wallet = match (row.balance, row.entry_count) {
-                (Some(balance), Some(entry_count)) => {
-                    Some(Wallet { user_id, balance: money(balance)?, entry_count })
-                }
-                _ => None,
-            };
-            let units_bought = u32::try_from(row.units_bought)
-                .map_err(|_| unreadable("units bought", row.units_bought))?;
-            Ok((user_id, Buyer { wallet, units_bought }))
+            Ok((user_id, buyer(user_id, row.balance, row.entry_count, row.units_bought)?))
         })
         .collect::<Result<HashMap<_, _>, StoreError>>()?;
     Ok(Buyers { now, by_user })
+}
+
+/// What a row says of a buyer; a user without a wallet has neither balance nor entries.
+pub(super) fn buyer(
+    user_id: UserId,
+    balance: Option<Decimal>,
+    entry_count: Option<i64>,
+    units_bought: i64,
+) -> Result<Buyer, StoreError> {
+    let wallet = match (balance, entry_count) {
+        (Some(balance), Some(entry_count)) => {
+            Some(Wallet { user_id, balance: money(balance)?, entry_count })
+        }
+        _ => None,
+    };
+    let units_bought =
+        u32::try_from(units_bought).map_err(|_| unreadable("units bought", units_bought))?;
+    Ok(Buyer { wallet, units_bought })
 }
 
 /// Locks one wallet and reads the clock behind the lock.

@@ -11,8 +11,8 @@
 //! | 7 claim some of them again (only for the twins below) | the twin's order stands under it |
 //!
 //! So a lone order costs four statements between BEGIN and COMMIT, a group seven at most, at any
-//! size. [`Locking::Never`] reads 3 and 4 in one statement without locks, and 5 finds out whether
-//! what was read still stands.
+//! size. [`Locking::Never`] does 3 and 4 without locks, and 5 finds out whether what was read still
+//! stands.
 //!
 //! A key that is more than once in a group is claimed for its first arrival. The others are its
 //! twins: as long as no order stands under the key, each is decided at its own place; from then on
@@ -75,10 +75,12 @@ impl Group {
     /// A group that locks first. All orders must name `sale_id`.
     pub fn new(sale_id: SaleId, orders: Vec<PlaceOrder>) -> Group {
         assert!(orders.iter().all(|order| order.sale_id == sale_id), "one sale to a group");
-        let mut first_with: HashMap<KeyRef, usize> = HashMap::with_capacity(orders.len());
-        let members = orders.into_iter().enumerate().map(|(at, order)| {
-            let key = order.key_ref();
-            let first = *first_with.entry(key.clone()).or_insert(at);
+        let keys: Vec<KeyRef> = orders.iter().map(PlaceOrder::key_ref).collect();
+        let mut first_with: HashMap<&KeyRef, usize> = HashMap::with_capacity(keys.len());
+        let firsts = keys.iter().enumerate().map(|(at, key)| *first_with.entry(key).or_insert(at));
+        let firsts: Vec<usize> = firsts.collect();
+        let members = orders.into_iter().zip(keys).zip(firsts).enumerate();
+        let members = members.map(|(at, ((order, key), first))| {
             let twin_of = (first != at).then_some(first);
             Member { fingerprint: order.fingerprint(), key, order, twin_of }
         });

@@ -93,11 +93,11 @@ impl<S: Store> Engine for Grouped<S> {
                 });
             }
             Err(NotJoined::Full(waiting)) => {
-                let fault = self.shared.shed("queue_full", waiting);
+                let fault = self.shared.pace.shed("queue_full", waiting);
                 return Box::pin(async move { Err(fault) });
             }
             Err(NotJoined::Stuck(waiting)) => {
-                let fault = self.shared.shed("queue_stuck", waiting);
+                let fault = self.shared.pace.shed("queue_stuck", waiting);
                 return Box::pin(async move { Err(fault) });
             }
             Err(NotJoined::Closed) => return Box::pin(async { Err(Fault::Draining) }),
@@ -196,17 +196,12 @@ impl<S: Store> Shared<S> {
             let waited = waiting.arrived.elapsed();
             metrics::histogram!(signals::ORDER_QUEUE_WAIT).record(waited);
             if waited > self.options.wait_max {
-                waiting.tell(Err(self.shed("waited_too_long", 1)));
+                waiting.tell(Err(self.pace.shed("waited_too_long", 1)));
             } else {
                 in_time.push(waiting);
             }
         }
         in_time
-    }
-
-    fn shed(&self, reason: &'static str, waiting: usize) -> Fault {
-        metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(1);
-        Fault::Overloaded { retry_after_seconds: self.pace.retry_after(waiting) }
     }
 }
 

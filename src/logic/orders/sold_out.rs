@@ -229,7 +229,6 @@ impl<R: Reads> Known<R> {
             }
             if state.buyers.len() > BUYERS_MAX {
                 tracing::warn!("too many buyers to remember: sold-out orders go the long way");
-                state.buyers.shrink_to_fit();
                 return Ok(false);
             }
             if orders.len() < ORDERS_AT_A_TIME as usize {

@@ -10,13 +10,11 @@ use flashdeal::logic::orders::grouped::{Grouped, GroupedOptions};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Gathered, transactions};
+use super::{Gathered, behind_a_wire, transactions};
 use crate::store_contract::worlds::{make_user, open_sale, wish, year};
 use crate::support::Service;
 use crate::support::crowd::{Wish, crowd, seed_buyers};
 use crate::support::locks::number;
-use crate::support::postgres::TestDatabase;
-use crate::support::relay::Relay;
 use flashdeal::ports::store::{Store, Transaction};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,14 +43,7 @@ async fn who_waits_is_decided_together_and_in_the_order_of_arrival() {
 async fn the_number_of_statements_does_not_grow_with_the_group() {
     let mut counted = Vec::new();
     for size in [2, 12, 120] {
-        let database = TestDatabase::create().await;
-        let relay = Relay::to(&database).await;
-        let url = relay.url();
-        let service = Service::start_on(database, |raw| {
-            raw.engine = Some("grouped".to_owned());
-            raw.database_url = Some(url);
-        })
-        .await;
+        let (relay, service) = behind_a_wire().await;
         let buyers = seed_buyers(&service.database, size + 1, "10.00").await;
         let sale = service.api.sale("10.00", u32::try_from(size).unwrap()).await;
         let gathered = Gathered::behind_the_sale(&service, &sale, &buyers).await;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::Gathered;
+use super::{Gathered, behind_a_wire};
 use crate::support::Service;
 use crate::support::crowd::{Wish, crowd, seed_buyers};
 use crate::support::locks::{Held, run};
-use crate::support::postgres::TestDatabase;
-use crate::support::relay::{Break, Relay};
+use crate::support::relay::Break;
 
 async fn start() -> Service {
     Service::start_with(|raw| {
@@ -79,14 +78,7 @@ async fn one_held_key_does_not_hold_its_neighbours_for_long() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_survive_the_loss_of_their_commit() {
     for how in [Break::CutBefore, Break::CutDuring, Break::CutAfter] {
-        let database = TestDatabase::create().await;
-        let relay = Relay::to(&database).await;
-        let url = relay.url();
-        let service = Service::start_on(database, |raw| {
-            raw.engine = Some("grouped".to_owned());
-            raw.database_url = Some(url);
-        })
-        .await;
+        let (relay, service) = behind_a_wire().await;
         let buyers = seed_buyers(&service.database, 120, "10.00").await;
         let sale = service.api.sale("10.00", 100).await;
         relay.break_next("COMMIT", &[how, how, how]);

@@ -53,6 +53,11 @@ pub(crate) async fn run(session: &mut PgConnection, statement: impl Into<String>
     done.unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
+/// Runs statements that need no answer on a session of their own.
+pub(crate) async fn execute(database: &TestDatabase, statements: &str) {
+    run(&mut database.session().await, statements).await;
+}
+
 /// The one number that a statement answers.
 pub(crate) async fn number(session: &mut PgConnection, statement: impl Into<String>) -> i64 {
     let statement = statement.into();

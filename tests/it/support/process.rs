@@ -33,6 +33,16 @@ pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Out
     tokio::time::timeout(START_MAX, command).await.expect("an end in time").expect("a child")
 }
 
+/// What a command printed on standard output.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What it printed on standard error.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// A `serve` that has said where it listens.
 pub(crate) struct ServeProcess {
     child: Child,
