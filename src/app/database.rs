@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool};
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::postgres::PgPool;
+use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 
 use super::config::Settings;
 use crate::adapters::postgres::connect::{self, SessionLimits};
 use crate::adapters::postgres::embedded::{EmbeddedError, EmbeddedOptions, EmbeddedServer, Found};
 use crate::adapters::postgres::schema::{self, SchemaError};
+use crate::adapters::postgres::servers::Servers;
 use crate::ports::store::StoreError;
 
 /// A database that can be connected to.
 pub struct Database {
-    /// How.
-    pub options: PgConnectOptions,
+    /// Where.
+    pub servers: Servers,
     /// The embedded server, when it is ours or another process's.
     pub embedded: Option<Found>,
 }
@@ -49,8 +50,8 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Embedded`], `InUse` among them.
     pub async fn for_service(settings: &Settings) -> Result<Database, DatabaseError> {
-        if let Some(options) = &settings.database {
-            return Ok(Database { options: options.clone(), embedded: None });
+        if let Some(servers) = &settings.database {
+            return Ok(Database { servers: servers.clone(), embedded: None });
         }
         let server = EmbeddedServer::start(EmbeddedOptions::new(&settings.data_dir)).await?;
         Database::embedded(Found::Ours(server))
@@ -62,8 +63,8 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Embedded`]
     pub async fn for_command(settings: &Settings) -> Result<Database, DatabaseError> {
-        if let Some(options) = &settings.database {
-            return Ok(Database { options: options.clone(), embedded: None });
+        if let Some(servers) = &settings.database {
+            return Ok(Database { servers: servers.clone(), embedded: None });
         }
         let options = EmbeddedOptions::new(&settings.data_dir);
         Database::embedded(EmbeddedServer::start_or_attach(options).await?)
@@ -71,15 +72,20 @@ impl Database {
 
     fn embedded(found: Found) -> Result<Database, DatabaseError> {
         let url = found.connection().url();
-        let options = connect::parse_url(&url).map_err(DatabaseError::Objection)?;
-        Ok(Database { options, embedded: Some(found) })
+        let servers = Servers::parse(&url).map_err(DatabaseError::Objection)?;
+        Ok(Database { servers, embedded: Some(found) })
     }
 
     /// A pool under the house's limits.
     pub fn pool(&self, settings: &Settings) -> PgPool {
         let limits = SessionLimits::under(settings.lock_timeout);
-        let options = connect::with_limits(self.options.clone(), limits);
-        connect::pool(options, settings.db_connections)
+        connect::pool(self.servers.clone().with_limits(limits), settings.db_connections)
+    }
+
+    /// Leads a pool that was made before a server was chosen.
+    pub fn lead(&self, pool: &PgPool, settings: &Settings) {
+        let limits = SessionLimits::under(settings.lock_timeout);
+        self.servers.clone().with_limits(limits).lead(pool);
     }
 
     /// One session without a time limit for statements, for commands.
@@ -91,33 +97,30 @@ impl Database {
             lock_timeout: settings.lock_timeout,
             statement_timeout: Duration::ZERO,
         };
-        let options = connect::with_limits(self.options.clone(), limits);
-        Ok(PgConnection::connect_with(&options).await?)
+        Ok(self.servers.clone().with_limits(limits).connect().await?)
     }
 
-    /// Waits until the server answers, at most `settings.startup_timeout`, and refuses one that
-    /// would lose acknowledged orders.
+    /// Waits until a server answers that fits, at most `settings.startup_timeout`, and refuses one
+    /// that would lose acknowledged orders. It is the chosen one from here on.
     ///
     /// # Errors
     /// [`DatabaseError::Timeout`] or [`DatabaseError::Objection`]
     pub async fn wait(&self, settings: &Settings) -> Result<(), DatabaseError> {
         let began = Instant::now();
         let limits = SessionLimits::under(settings.lock_timeout);
-        let options = connect::with_limits(self.options.clone(), limits);
+        let servers = self.servers.clone().with_limits(limits);
         let mut said = false;
         loop {
-            let attempt = tokio::time::timeout(Duration::from_secs(5), options.connect()).await;
-            let reason = match attempt {
-                Ok(Ok(mut connection)) => {
+            let reason = match servers.choose().await {
+                Ok(mut connection) => {
                     let objection = connect::objection_to(&mut connection).await?;
                     connection.close().await?;
                     return objection.map_or(Ok(()), |text| Err(DatabaseError::Objection(text)));
                 }
-                Ok(Err(sqlx::Error::Database(error))) if !passing(&*error) => {
+                Err(sqlx::Error::Database(error)) if !passing(&*error) => {
                     return Err(sqlx::Error::Database(error).into());
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_elapsed) => "no answer to a connection attempt within 5 s".to_owned(),
+                Err(error) => error.to_string(),
             };
             if began.elapsed() >= settings.startup_timeout {
                 return Err(DatabaseError::Timeout(settings.startup_timeout, reason));

@@ -1,13 +1,14 @@
-//! Watches from the side: whether the database is there.
+//! Watches from the side: whether the database is there, and which of its servers it is.
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::PgConnection;
+use sqlx::postgres::PgPool;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::http::{Phase, PhaseCell};
+use crate::adapters::postgres::servers::Servers;
 use crate::ports::signals;
 
 /// How often the database is asked whether it is there.
@@ -15,53 +16,75 @@ const PING_EVERY: Duration = Duration::from_millis(250);
 /// How long its answer may take; a busy server is slow, a frozen one is away.
 const PING_MAX: Duration = Duration::from_secs(2);
 
-/// Keeps the phase true: `Ready` while the database answers, `DatabaseAway` otherwise. It has a
-/// session of its own, so that a full pool is not mistaken for a missing database.
-pub async fn watch_database(options: PgConnectOptions, phase: PhaseCell, stop: CancellationToken) {
-    let mut session: Option<PgConnection> = None;
-    while !stop.is_cancelled() {
-        let alive = match timeout(PING_MAX, ping(&options, &mut session)).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                note_loss(&phase, &error.to_string());
-                false
+/// What is watched, and what follows.
+pub struct Watch {
+    /// Where the database may be.
+    pub servers: Servers,
+    /// Its sessions lead to the chosen server.
+    pub pool: PgPool,
+    /// `Ready` while a server can write, `DatabaseAway` otherwise.
+    pub phase: PhaseCell,
+}
+
+impl Watch {
+    /// Keeps the phase true and the pool on its way. It has a session of its own, so that a full
+    /// pool is not mistaken for a missing database.
+    pub async fn keep(self, stop: CancellationToken) {
+        let mut session: Option<PgConnection> = None;
+        while !stop.is_cancelled() {
+            let alive = tokio::select! {
+                () = stop.cancelled() => break,
+                found = self.look(session.take()) => found,
+            };
+            metrics::gauge!(signals::POSTGRES_UP).set(f64::from(alive.is_ok()));
+            match alive {
+                Ok(found) => {
+                    session = Some(found);
+                    self.note_return();
+                }
+                Err(reason) => self.note_loss(&reason),
             }
-            Err(_elapsed) => {
-                note_loss(&phase, "no answer");
-                false
+            metrics::gauge!(signals::READY).set(f64::from(self.phase.get() == Phase::Ready));
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(PING_EVERY) => {}
+            }
+        }
+    }
+
+    /// A session that can write: the one that there was, or one on the server that is found now.
+    /// A search is bounded by the servers' own patience.
+    async fn look(&self, session: Option<PgConnection>) -> Result<PgConnection, String> {
+        let mut session = match session {
+            Some(session) => session,
+            None => {
+                let found = self.servers.choose().await.map_err(|error| error.to_string())?;
+                self.servers.lead(&self.pool);
+                found
             }
         };
-        metrics::gauge!(signals::POSTGRES_UP).set(f64::from(alive));
-        if !alive {
-            session = None;
-            phase.set(Phase::DatabaseAway);
-        } else if phase.get() == Phase::DatabaseAway {
-            tracing::info!("the database is back");
-            phase.set(Phase::Ready);
-        }
-        metrics::gauge!(signals::READY).set(f64::from(phase.get() == Phase::Ready));
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(PING_EVERY) => {}
+        match timeout(PING_MAX, self.servers.can_write(&mut session)).await {
+            Ok(Ok(true)) => Ok(session),
+            Ok(Ok(false)) => {
+                self.servers.leave();
+                Err("the server is read-only".to_owned())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_elapsed) => Err("no answer".to_owned()),
         }
     }
-}
 
-fn note_loss(phase: &PhaseCell, reason: &str) {
-    if phase.get() == Phase::Ready {
-        tracing::warn!(reason, "the database is away; orders are refused until it is back");
+    fn note_return(&self) {
+        if self.phase.get() == Phase::DatabaseAway {
+            tracing::info!(server = self.servers.name(), "the database is back");
+            self.phase.set(Phase::Ready);
+        }
     }
-}
 
-async fn ping(
-    options: &PgConnectOptions,
-    session: &mut Option<PgConnection>,
-) -> Result<(), sqlx::Error> {
-    let connection = match session {
-        Some(connection) => connection,
-        None => session.insert(options.connect().await?),
-    };
-    let writable = "SELECT current_setting('transaction_read_only') = 'off'";
-    let writable: bool = sqlx::query_scalar(writable).fetch_one(connection).await?;
-    if writable { Ok(()) } else { Err(sqlx::Error::Protocol("the server is read-only".to_owned())) }
+    fn note_loss(&self, reason: &str) {
+        if self.phase.get() == Phase::Ready {
+            tracing::warn!(reason, "the database is away; orders are refused until it is back");
+        }
+        self.phase.set(Phase::DatabaseAway);
+    }
 }

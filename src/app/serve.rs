@@ -30,7 +30,7 @@ use super::{demo, monitor, telemetry};
 use crate::adapters::http::{
     AuthMode, Context, ContextOptions, Phase, PhaseCell, Rates, Server, ServerOptions, bind,
 };
-use crate::adapters::postgres::connect::{self, SessionLimits};
+use crate::adapters::postgres::connect::SessionLimits;
 use crate::adapters::postgres::reads::PgReads;
 use crate::adapters::postgres::store::{Gate, PgStore};
 use crate::logic::orders::Engine;
@@ -121,8 +121,8 @@ async fn listen(
     let (phase, tasks) = (PhaseCell::default(), TaskTracker::new());
     let gate = Gate::new(reserved(settings.db_connections) as usize, GATE_WAIT_MAX);
     let limits = SessionLimits::under(settings.lock_timeout);
-    let sessions = connect::with_limits(database.options.clone(), limits);
-    let reads = PgReads::new(pool.clone(), gate.clone(), sessions);
+    let servers = database.servers.clone().with_limits(limits);
+    let reads = PgReads::new(pool.clone(), gate.clone(), servers);
     let engine = engine(settings, &pool, reads.clone());
     telemetry::begin_orders_at_zero(engine.name(), &settings.currency);
     let context = Context::new(
@@ -220,6 +220,7 @@ impl Running {
     /// Waits for the database and makes it ready, then lets orders in.
     async fn prepare(&self, settings: &Settings) -> Result<(), StartError> {
         self.database.wait(settings).await?;
+        self.database.lead(&self.pool, settings);
         self.database.prepare(&self.pool, settings).await?;
         if self.database.embedded.is_some()
             && demo::is_due(&self.pool).await.map_err(DatabaseError::Sqlx)?
@@ -241,10 +242,12 @@ impl Running {
         }
         self.phase.set(Phase::Ready);
         let limits = SessionLimits::under(settings.lock_timeout);
-        let options = connect::with_limits(self.database.options.clone(), limits);
-        let watch =
-            monitor::watch_database(options, self.phase.clone(), self.stop_monitors.clone());
-        self.tasks.spawn(watch);
+        let watch = monitor::Watch {
+            servers: self.database.servers.clone().with_limits(limits),
+            pool: self.pool.clone(),
+            phase: self.phase.clone(),
+        };
+        self.tasks.spawn(watch.keep(self.stop_monitors.clone()));
         Ok(())
     }
 

@@ -1,11 +1,12 @@
 //! Failover: `cargo test --test drill -- failover`.
 //!
-//! A primary and a standby. While buyers buy, every process of the primary is killed at once, the
-//! standby is promoted, and the services' way to the database (a virtual address) leads there. With
+//! Two servers, and services whose `DATABASE_URL` names both. While buyers buy, every process of the
+//! primary is killed at once and its disk is gone; when the services say that they are not ready the
+//! standby is promoted, and nobody tells them. What was lost comes back as the next standby. With
 //! synchronous replication no acknowledged order may be missing, five times over. With asynchronous
 //! replication, behind a standby that lags, some are: the drill shows how many.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,48 +44,69 @@ enum Replication {
 
 /// Five cycles, and one that shows what is not promised.
 pub(crate) async fn rehearse() -> ExitCode {
-    let mut stage = Stage::set().await;
+    let second = scratch(&format!("drill-{}-second", std::process::id()));
+    let server = start(&second).await;
+    let mut stage = Stage::set_beside(&TestDatabase { url: server.connection().url() }).await;
+    server.stop().await.expect("an orderly end");
+    let places = [second, stage.place().to_owned()];
     let mut broken = 0;
     println!(
-        "| replication | cycle | orders acknowledged | lost | first 201 after the promotion |"
+        "| replication | cycle | orders acknowledged | lost | both say 503 after | \
+         first 201 after the promotion |"
     );
-    println!("|---|---:|---:|---:|---|");
+    println!("|---|---:|---:|---:|---|---|");
     for cycle in 1..=CYCLES + 1 {
         let replication =
             if cycle > CYCLES { Replication::Asynchronous } else { Replication::Synchronous };
         let board = Arc::new(Board::new());
-        let (told, lost, took) = fail_over(&mut stage, &board, cycle, replication).await;
-        println!("| {replication:?} | {cycle} | {told} | {lost} | {took:.0?} |");
+        let place = &places[(cycle + 1) % 2];
+        let found = fail_over(&mut stage, &board, cycle, replication, place).await;
+        let Found { told, lost, said, took } = found;
+        println!("| {replication:?} | {cycle} | {told} | {lost} | {said:.0?} | {took:.0?} |");
         if replication == Replication::Synchronous {
             broken += board.violations() + lost;
         }
     }
-    let place = stage.place().to_owned();
     let board = Board::new();
     stage.close(&board).await;
     broken += board.violations();
-    println!("| violations with synchronous replication | {broken} | | | |");
-    clear(&place);
+    println!("| violations with synchronous replication | {broken} | | | | |");
+    places.iter().for_each(|place| clear(place));
     ExitCode::from(u8::from(broken > 0))
 }
 
-/// One failover under load. Orders acknowledged, those of them that are gone, and the time from
-/// the promotion to the first order.
+/// What one failover came to.
+struct Found {
+    /// Orders acknowledged.
+    told: usize,
+    /// Those of them that are gone.
+    lost: usize,
+    /// From the loss of the primary until both instances said so.
+    said: Duration,
+    /// From the promotion to the first order.
+    took: Duration,
+}
+
+/// One failover under load, to a standby at `place`.
 async fn fail_over(
     stage: &mut Stage,
     board: &Arc<Board>,
     cycle: usize,
     replication: Replication,
-) -> (usize, usize, Duration) {
-    let (standby, place) = stand_by(stage, cycle, replication).await;
+    place: &Path,
+) -> Found {
+    let standby = stand_by(stage, place, replication).await;
     let shop = Arc::new(Shop::open(stage, 1_000 + cycle).await);
     let crowd = Crowd::start(&shop, board, &stage.doors, cycle as u64 * 1_000);
     bought(board, ORDERS).await;
     if replication == Replication::Asynchronous {
-        hold_back(&place);
+        hold_back(place);
         tokio::time::sleep(LAG).await;
     }
     stage.lose_server();
+    let killed = Instant::now();
+    stage.until_away().await;
+    let said = killed.elapsed();
     let database = TestDatabase { url: standby.connection().url() };
     run(&mut database.session().await, "SELECT pg_promote()").await;
     let promoted = Instant::now();
@@ -92,7 +114,8 @@ async fn fail_over(
         until("orders are confirmed again", async || board.last(None, None) > promoted).await;
         promoted.elapsed()
     };
-    let ((), took) = tokio::join!(stage.move_to(standby, place), first_order);
+    let took = first_order.await;
+    stage.move_to(standby, place).await;
     bought(board, board.orders() + ORDERS).await;
     let mut histories = crowd.finish(board).await;
     stage.until_ready().await;
@@ -106,7 +129,8 @@ async fn fail_over(
     if replication == Replication::Synchronous {
         Case { shop: &shop, histories: &histories, rows: &rows, board }.check();
     }
-    (histories.iter().filter(|history| history.order().is_some()).count(), lost, took)
+    let told = histories.iter().filter(|history| history.order().is_some()).count();
+    Found { told, lost, said, took }
 }
 
 /// Acknowledged orders that are not there.
@@ -117,26 +141,22 @@ fn lost(histories: &[History], rows: &Rows) -> usize {
     told.filter(|history| !found.contains(history.wish.key.as_str())).count()
 }
 
-/// A standby of the stage's server that follows it.
-async fn stand_by(
-    stage: &Stage,
-    cycle: usize,
-    replication: Replication,
-) -> (EmbeddedServer, PathBuf) {
-    let place = scratch(&format!("drill-{}-{cycle}", std::process::id()));
-    let start = || {
-        let mut options = EmbeddedOptions::new(&place);
-        options.max_connections = MAX_CONNECTIONS;
-        EmbeddedServer::start(options)
-    };
-    // Once as a server of its own: then its place is there, with the right owner.
-    start().await.expect("a server").stop().await.expect("an orderly end");
-    let cluster = DataDir::at(place.clone()).cluster();
-    std::fs::remove_dir_all(&cluster).expect("an empty place");
+/// A server with room for everybody.
+async fn start(place: &Path) -> EmbeddedServer {
+    let mut options = EmbeddedOptions::new(place);
+    options.max_connections = MAX_CONNECTIONS;
+    EmbeddedServer::start(options).await.expect("a server")
+}
+
+/// A standby of the stage's server that follows it. A server has been at its place before.
+async fn stand_by(stage: &Stage, place: &Path, replication: Replication) -> EmbeddedServer {
+    let cluster = DataDir::at(place.to_owned()).cluster();
+    // Gone already where it was lost.
+    let _ = std::fs::remove_dir_all(&cluster);
     let mut session = stage.session().await;
     base_backup(&mut session, &cluster, "stream").await;
     follow(stage, &cluster);
-    let standby = start().await.expect("a standby");
+    let standby = start(place).await;
     until("the standby follows", async || {
         let found = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
         number(&mut session, found).await == 1
@@ -151,7 +171,7 @@ async fn stand_by(
         })
         .await;
     }
-    (standby, place)
+    standby
 }
 
 /// Tells a copy whom to follow. When it is promoted it waits for no standby of its own.

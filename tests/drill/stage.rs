@@ -63,6 +63,8 @@ pub(crate) struct Stage {
     pub(crate) database: TestDatabase,
     /// The way of each instance to the database.
     pub(crate) wires: [Relay; 2],
+    /// The `DATABASE_URL` of each.
+    urls: [String; 2],
     instances: [ServeProcess; 2],
     /// Where they are.
     pub(crate) doors: Doors,
@@ -74,8 +76,27 @@ impl Stage {
         Stage::set_with(|options| options).await
     }
 
+    /// Starts everything, with services that know a second server and need no wire.
+    pub(crate) async fn set_beside(second: &TestDatabase) -> Stage {
+        Stage::set_as(
+            |options| options,
+            |first, _| {
+                let url = first.beside(second);
+                [url.clone(), url]
+            },
+        )
+        .await
+    }
+
     /// Starts everything, with a server that differs.
     pub(crate) async fn set_with(change: impl FnOnce(EmbeddedOptions) -> EmbeddedOptions) -> Stage {
+        Stage::set_as(change, |_, wires| [wires[0].url(), wires[1].url()]).await
+    }
+
+    async fn set_as(
+        change: impl FnOnce(EmbeddedOptions) -> EmbeddedOptions,
+        urls: impl FnOnce(&TestDatabase, &[Relay; 2]) -> [String; 2],
+    ) -> Stage {
         let place = scratch(&format!("drill-{}", std::process::id()));
         let mut options = EmbeddedOptions::new(&place);
         options.max_connections = MAX_CONNECTIONS;
@@ -84,11 +105,12 @@ impl Stage {
         let server = EmbeddedServer::start(change(options)).await.expect("a server");
         let database = TestDatabase { url: server.connection().url() };
         let wires = [Relay::to(&database).await, Relay::to(&database).await];
-        let instances = [serve(&wires[0], &place).await, serve(&wires[1], &place).await];
+        let urls = urls(&database, &wires);
+        let instances = [serve(&urls[0], &place).await, serve(&urls[1], &place).await];
         let addresses = [0, 1].map(|at| RwLock::new(instances[at].api.address()));
         let doors = Doors(Arc::new(addresses));
         let data_dir = DataDir::at(place.clone());
-        let stage = Stage { server, data_dir, place, database, wires, instances, doors };
+        let stage = Stage { server, data_dir, place, database, wires, urls, instances, doors };
         run(&mut stage.session().await, TRAPS).await;
         stage
     }
@@ -118,7 +140,7 @@ impl Stage {
     /// Ends an instance as a power cut would, and starts another in its place.
     pub(crate) async fn kill_service(&mut self, instance: usize) {
         self.signal(instance, Signal::SIGKILL);
-        let next = serve(&self.wires[instance], &self.place).await;
+        let next = serve(&self.urls[instance], &self.place).await;
         self.doors.moved(instance, next.api.address());
         std::mem::replace(&mut self.instances[instance], next).exit().await;
     }
@@ -152,24 +174,35 @@ impl Stage {
         &self.place
     }
 
-    /// The server's machine is lost; the wires lead nowhere. Another one may come.
+    /// The server's machine is lost, with its disk: nothing starts it again, so it is fenced.
     pub(crate) fn lose_server(&self) {
-        for pid in self.data_dir.servers() {
+        let (processes, cluster) = (self.data_dir.servers(), self.data_dir.cluster());
+        std::fs::rename(&cluster, cluster.with_extension("lost")).expect("a lost disk");
+        for pid in processes {
             // Those that end by themselves meanwhile are lost as well.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
-        self.wires.iter().for_each(|wire| wire.lead_to(None));
     }
 
-    /// The wires lead to another server. Stops what has become of the old one.
-    pub(crate) async fn move_to(&mut self, server: EmbeddedServer, place: PathBuf) {
+    /// Another server is the one. The place of the old one is free.
+    pub(crate) async fn move_to(&mut self, server: EmbeddedServer, place: &std::path::Path) {
         self.database = TestDatabase { url: server.connection().url() };
-        self.wires.iter().for_each(|wire| wire.lead_to(Some(&self.database)));
         let old = std::mem::replace(&mut self.server, server);
-        let old_place = std::mem::replace(&mut self.place, place.clone());
-        self.data_dir = DataDir::at(place);
-        old.stop().await.expect("an orderly end");
-        clear(&old_place);
+        let lost = self.data_dir.cluster().with_extension("lost");
+        self.data_dir = DataDir::at(place.to_owned());
+        // What is lost does not end in order.
+        let _ = old.stop().await;
+        std::fs::remove_dir_all(lost).expect("a lost disk is thrown away");
+    }
+
+    /// Waits until both instances say that they take no orders.
+    pub(crate) async fn until_away(&self) {
+        for instance in 0..2 {
+            until("an instance says that the database is away", async || {
+                self.api(instance).get("/readyz").await.status == 503
+            })
+            .await;
+        }
     }
 
     /// Stops everything. A service that does not end in order, and soon, is a violation.
@@ -197,10 +230,9 @@ pub(crate) fn clear(place: &std::path::Path) {
     }
 }
 
-async fn serve(wire: &Relay, place: &std::path::Path) -> ServeProcess {
-    let url = wire.url();
+async fn serve(url: &str, place: &std::path::Path) -> ServeProcess {
     let mut environment = SETTINGS.to_vec();
-    environment.push(("DATABASE_URL", &url));
+    environment.push(("DATABASE_URL", url));
     let engine = engine();
     environment.push(("FLASHDEAL_ENGINE", &engine));
     let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);

@@ -26,6 +26,7 @@ mod rates;
 mod sales;
 mod sales_board;
 mod secrets;
+mod servers;
 mod shutdown;
 mod sold_out;
 mod stampede;

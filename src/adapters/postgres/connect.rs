@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use crate::ports::store::StoreError;
 
 use super::error::store_error;
+use super::servers::Servers;
 
 /// How long a session may be.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +119,11 @@ pub fn with_limits(options: PgConnectOptions, limits: SessionLimits) -> PgConnec
 }
 
 /// A pool that opens its sessions when they are needed. Admission keeps it from being a queue, so
-/// waiting for it is short or means that the database is away.
-pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+/// waiting for it is short or means that the database is away. Its sessions lead to the server that
+/// was chosen last, and to no other.
+pub fn pool(servers: impl Into<Servers>, connections: u32) -> PgPool {
+    let servers = servers.into();
+    let (chosen, of_new_sessions) = (servers.chosen().clone(), servers.clone());
     PgPoolOptions::new()
         .max_connections(connections)
         .min_connections(0)
@@ -128,8 +132,12 @@ pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
         .max_lifetime(Duration::from_secs(3600))
         // BEGIN finds out for free whether a session still lives; see `store`.
         .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
+        .before_acquire(move |connection, meta| {
+            let left_behind = servers.left_behind(meta.age);
             Box::pin(async move {
+                if left_behind {
+                    return Ok(false);
+                }
                 // Under load no session rests this long; after a rest it may have died.
                 if meta.idle_for > Duration::from_secs(1) {
                     connection.ping().await?;
@@ -137,12 +145,21 @@ pub fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
                 Ok(true)
             })
         })
-        .after_connect(|connection, _| Box::pin(after_connect(connection)))
-        .connect_lazy_with(options)
+        .after_connect(move |connection, _| {
+            let servers = of_new_sessions.clone();
+            Box::pin(async move { after_connect(&servers, connection).await })
+        })
+        .connect_lazy_with(chosen)
 }
 
 /// A vanished client is noticed while its statement waits for a lock. Not every platform can.
-async fn after_connect(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+async fn after_connect(
+    servers: &Servers,
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    if !servers.fit(connection).await? {
+        return Err(sqlx::Error::Protocol("the server cannot write".to_owned()));
+    }
     let check = sqlx::query("SET client_connection_check_interval = '5s'");
     match check.execute(&mut *connection).await {
         Ok(_) => Ok(()),

@@ -2,6 +2,7 @@
 //! each table; `*Record`s mirror rows and stay private to their file.
 
 pub mod connect;
+mod database_url;
 pub mod embedded;
 mod error;
 pub mod export_repo;
@@ -17,6 +18,7 @@ pub mod report_repo;
 mod sale_repo;
 pub mod schema;
 pub mod seed_repo;
+pub mod servers;
 mod session;
 pub mod stats_repo;
 pub mod store;

@@ -4,7 +4,6 @@
 //! that remain are applied on the way.
 
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 
 use super::error::store_error;
 use super::order_lists::{
@@ -13,6 +12,7 @@ use super::order_lists::{
 use super::order_repo::OrderRecord;
 use super::paging::{page, position};
 use super::sale_repo::{self, SaleRecord};
+use super::servers::Servers;
 use super::session::Session;
 use super::stats_repo::{self, Sample};
 use super::store::Gate;
@@ -39,10 +39,10 @@ pub struct PgReads {
 }
 
 impl PgReads {
-    /// Reads on `pool`, as many at a time as `gate` lets in. Audits have a session of their own,
-    /// opened with `options`.
-    pub fn new(pool: PgPool, gate: Gate, options: PgConnectOptions) -> PgReads {
-        PgReads { pool, gate, auditor: Auditor::new(options) }
+    /// Reads on `pool`, as many at a time as `gate` lets in. Audits have a session of their own, on
+    /// one of `servers`.
+    pub fn new(pool: PgPool, gate: Gate, servers: impl Into<Servers>) -> PgReads {
+        PgReads { pool, gate, auditor: Auditor::new(servers.into()) }
     }
 
     /// What the server says of itself.

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tokio::sync::Mutex;
 
 use super::error::store_error;
+use super::servers::Servers;
 use crate::domain::books::{Audit, Discrepancy, Law};
 use crate::ports::store::StoreError;
 
@@ -138,20 +138,20 @@ const LAW_TIME_MAX: &str = "60s";
 /// books of any size take nothing from orders and reads but a share of one core.
 #[derive(Debug, Clone)]
 pub(super) struct Auditor {
-    options: PgConnectOptions,
+    servers: Servers,
     turn: Arc<Mutex<()>>,
 }
 
 impl Auditor {
-    /// An auditor that connects with `options`.
-    pub(super) fn new(options: PgConnectOptions) -> Auditor {
-        Auditor { options, turn: Arc::default() }
+    /// An auditor of what is on these servers.
+    pub(super) fn new(servers: Servers) -> Auditor {
+        Auditor { servers, turn: Arc::default() }
     }
 
     /// Checks the books.
     pub(super) async fn audit(&self) -> Result<Audit, StoreError> {
         let _turn = self.turn.lock().await;
-        let mut session = self.options.connect().await.map_err(store_error)?;
+        let mut session = self.servers.connect().await.map_err(store_error)?;
         set(&mut session, "statement_timeout", LAW_TIME_MAX).await?;
         let audit = audit(&mut session).await?;
         session.close().await.map_err(store_error)?;

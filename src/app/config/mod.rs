@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
-use sqlx::postgres::PgConnectOptions;
 
 use auth::{auth_warnings, read_auth, read_open_doors, read_secret};
 pub use values::duration;
 use values::{Reader, path, said};
 
 use crate::adapters::http::AuthMode;
-use crate::adapters::postgres::connect;
+use crate::adapters::postgres::servers::Servers;
 use crate::adapters::token::TokenOptions;
 use crate::app::cli::RawSettings;
 
@@ -28,7 +27,7 @@ use crate::app::cli::RawSettings;
 #[derive(Clone)]
 pub struct Settings {
     /// A database of the shop's own; `None` for the embedded server.
-    pub database: Option<PgConnectOptions>,
+    pub database: Option<Servers>,
     /// Where the embedded server lives.
     pub data_dir: PathBuf,
     /// The public address.
@@ -169,10 +168,10 @@ impl Settings {
     }
 }
 
-fn read_database(reader: &mut Reader, raw: &RawSettings) -> Option<PgConnectOptions> {
+fn read_database(reader: &mut Reader, raw: &RawSettings) -> Option<Servers> {
     let url = raw.database_url.as_ref().filter(|url| !url.is_empty())?;
-    match connect::parse_url(url) {
-        Ok(options) => Some(options),
+    match Servers::parse(url) {
+        Ok(servers) => Some(servers),
         Err(reason) => {
             // The URL may hold a password.
             reader.fault("DATABASE_URL", "(not shown)", reason);

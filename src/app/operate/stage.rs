@@ -57,13 +57,13 @@ impl Stage {
 async fn on_their_server(settings: &Settings) -> Result<Stage, Failure> {
     let server = Database::for_command(settings).await?;
     server.wait(settings).await?;
-    let place = OwnPlace::make(&server.options).await.map_err(|error| {
+    let place = OwnPlace::make(server.servers.chosen()).await.map_err(|error| {
         Failure::other(format_args!(
             "no database of its own for the rehearsal (the role needs CREATEDB, or CREATE on its \
              database): {error}"
         ))
     })?;
-    let database = Database { options: place.options.clone(), embedded: None };
+    let database = Database { servers: place.options.clone().into(), embedded: None };
     Ok(Stage {
         settings: of_service(settings, &database),
         database,
@@ -96,7 +96,7 @@ async fn on_a_server_of_its_own(settings: &Settings) -> Result<Stage, Failure> {
 /// The service must not fill it with demo data, so it is told where the database is.
 fn of_service(settings: &Settings, database: &Database) -> Settings {
     Settings {
-        database: Some(database.options.clone()),
+        database: Some(database.servers.clone()),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         ops_listen: None,
         auth: AuthMode::Open,

@@ -46,6 +46,20 @@ impl TestDatabase {
         .expect("a database can be made")
     }
 
+    /// A `DATABASE_URL` that names the server of this database first and another's second. Both are
+    /// embedded servers, so all that differs is the socket's directory.
+    pub(crate) fn beside(&self, second: &TestDatabase) -> String {
+        let socket = |database: &TestDatabase| {
+            let directory = database.options().get_socket().cloned().expect("a socket");
+            directory.to_str().expect("a path in UTF-8").to_owned()
+        };
+        let (base, query) = self.url.split_once('?').expect("a URL with a socket");
+        let others = query.split('&').filter(|pair| !pair.starts_with("host="));
+        let others: String = others.map(|pair| format!("&{pair}")).collect();
+        let (first, second) = (socket(self), socket(second));
+        format!("{base}?host={first},{second}&target_session_attrs=read-write{others}")
+    }
+
     /// Connection options for sessions of the test's own.
     pub(crate) fn options(&self) -> PgConnectOptions {
         parse_url(&self.url).expect("our own URL").disable_statement_logging()

@@ -54,7 +54,6 @@ pub(crate) struct Relay {
     address: SocketAddr,
     database_url: String,
     plan: Arc<Mutex<Plan>>,
-    target: Arc<Mutex<Option<TestDatabase>>>,
     listening: JoinHandle<()>,
 }
 
@@ -64,15 +63,8 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let plan = Arc::new(Mutex::new(Plan::default()));
-        let target = Arc::new(Mutex::new(Some(database.clone())));
-        let listening = tokio::spawn(listen(listener, Arc::clone(&target), Arc::clone(&plan)));
-        Relay { address, database_url: database.url.clone(), plan, target, listening }
-    }
-
-    /// Leads new sessions to another server, or nowhere.
-    #[allow(dead_code, reason = "the drill's failover")]
-    pub(crate) fn lead_to(&self, database: Option<&TestDatabase>) {
-        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = database.cloned();
+        let listening = tokio::spawn(listen(listener, database.clone(), Arc::clone(&plan)));
+        Relay { address, database_url: database.url.clone(), plan, listening }
     }
 
     /// The `DATABASE_URL` of a client at this end.
@@ -141,16 +133,11 @@ impl Plan {
     }
 }
 
-async fn listen(
-    listener: TcpListener,
-    target: Arc<Mutex<Option<TestDatabase>>>,
-    plan: Arc<Mutex<Plan>>,
-) {
+async fn listen(listener: TcpListener, database: TestDatabase, plan: Arc<Mutex<Plan>>) {
     // Wires end with the relay.
     let mut wires = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let target = target.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (Some(database), plan) = (target, Arc::clone(&plan)) else { continue };
+        let (database, plan) = (database.clone(), Arc::clone(&plan));
         wires.spawn(async move {
             // A broken wire is what this is for.
             let _ = pass(client, server_of(&database).await?, &plan).await;
