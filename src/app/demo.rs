@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::{Connection, PgPool};
 use uuid::Uuid;
 
+use crate::adapters::postgres::connect::BEGIN;
 use crate::adapters::postgres::seed_repo::insert_users;
 use crate::adapters::postgres::store::PgStore;
 use crate::domain::Instant;
@@ -97,7 +98,8 @@ async fn make_buyers(pool: &PgPool, now: Instant) -> Result<(), String> {
         return Ok(());
     }
     let mut connection = pool.acquire().await.map_err(|error| error.to_string())?;
-    let mut transaction = connection.begin().await.map_err(|error| error.to_string())?;
+    let transaction = connection.begin_with(BEGIN).await;
+    let mut transaction = transaction.map_err(|error| error.to_string())?;
     insert_users(&mut transaction, &users, Money::from_cents(OPENING_CENTS))
         .await
         .map_err(|error| error.to_string())?;

@@ -200,11 +200,7 @@ async fn what_the_schema_refuses_is_internal_with_nothing_half_done_and_the_key_
 async fn the_isolation_that_a_database_defaults_to_does_not_matter() {
     for isolation in ["serializable", "repeatable read"] {
         let database = TestDatabase::create().await;
-        let default = format!(
-            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation
-             = ''{isolation}''', current_database()); END $$"
-        );
-        run(&mut database.session().await, default).await;
+        database.default_isolation(isolation).await;
         let shown = sqlx::query_scalar("SHOW default_transaction_isolation");
         let shown: String = shown.fetch_one(&mut database.session().await).await.expect("a word");
         assert_eq!(shown, isolation);

@@ -17,6 +17,7 @@ mod faults;
 mod fuzz;
 mod grouped;
 mod http_edges;
+mod isolation;
 mod lists;
 mod model;
 mod operate;

@@ -16,6 +16,9 @@ use crate::ports::store::StoreError;
 use super::error::store_error;
 use super::servers::Servers;
 
+/// How a transaction of the house that writes begins: whatever a database or a role defaults to.
+pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
 /// How long a session may be.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {

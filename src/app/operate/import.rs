@@ -14,6 +14,7 @@ use sqlx::{Connection, PgConnection};
 use super::output::print;
 use super::progress::Progress;
 use super::user_file::{self, BadFile, UserFile, UserRow};
+use crate::adapters::postgres::connect::BEGIN;
 use crate::adapters::postgres::import_repo::{self as repo, FoundUser, NewUser, OpeningDeposit};
 use crate::adapters::postgres::store_error;
 use crate::app::commands::{Done, Failure, on_database};
@@ -150,7 +151,7 @@ async fn attempt_import(
     let users: Vec<NewUser> = batch.iter().map(|row| row.user.clone()).collect();
     let deposits: Vec<OpeningDeposit> =
         users.iter().filter(|user| !user.balance.is_zero()).map(opening_deposit).collect();
-    let mut transaction = connection.begin().await.map_err(store_error)?;
+    let mut transaction = connection.begin_with(BEGIN).await.map_err(store_error)?;
     let claimed: HashSet<UserId> =
         repo::claim(&mut transaction, &deposits).await?.into_iter().collect();
     let made: HashSet<UserId> = repo::insert(&mut transaction, &users).await?.into_iter().collect();

@@ -36,14 +36,28 @@ pub(crate) struct TestDatabase {
 impl TestDatabase {
     /// A fresh, migrated, empty database.
     pub(crate) async fn create() -> TestDatabase {
-        tokio::task::spawn_blocking(|| {
+        let database = tokio::task::spawn_blocking(|| {
             let shared = SHARED.get_or_init(start);
             // Cloning needs the template for itself.
             let _turn = CLONING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             shared.runtime.block_on(clone_template(&shared.url))
         })
         .await
-        .expect("a database can be made")
+        .expect("a database can be made");
+        // The suite holds for each: TEST_ISOLATION=serializable cargo test
+        if let Ok(isolation) = std::env::var("TEST_ISOLATION") {
+            database.default_isolation(&isolation).await;
+        }
+        database
+    }
+
+    /// Sets what its sessions default to, those of the test's own included.
+    pub(crate) async fn default_isolation(&self, isolation: &str) {
+        let default = format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation
+             = ''{isolation}''', current_database()); END $$"
+        );
+        execute(&mut self.session().await, default).await;
     }
 
     /// A `DATABASE_URL` that names the server of this database first and another's second. Both are

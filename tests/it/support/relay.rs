@@ -42,7 +42,11 @@ struct Plan {
     next: Option<(&'static str, VecDeque<Break>)>,
     /// All statements that begin with the text suffer this.
     always: Option<(&'static str, Break)>,
+    /// Statements that are this text reach the server as that one.
+    instead: Option<(&'static str, &'static str)>,
     broken: usize,
+    /// Answers of the server with SQLSTATE 40001.
+    serialization_failures: usize,
     /// Statements that went by: simple queries and executions of prepared ones.
     statements: usize,
     /// Those between a BEGIN and its end, both included.
@@ -85,6 +89,17 @@ impl Relay {
         lock(&self.plan).always = Some((text, how));
     }
 
+    /// Has the server told `instead` where the client says `text`: a client that cannot be had
+    /// otherwise, because no switch of the service makes it.
+    pub(crate) fn say_instead(&self, text: &'static str, instead: &'static str) {
+        lock(&self.plan).instead = Some((text, instead));
+    }
+
+    /// How often the server answered that a transaction cannot be serialized.
+    pub(crate) fn serialization_failures(&self) -> usize {
+        lock(&self.plan).serialization_failures
+    }
+
     /// How many statements went by.
     pub(crate) fn statements(&self) -> usize {
         lock(&self.plan).statements
@@ -112,6 +127,25 @@ fn lock(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
 }
 
 impl Plan {
+    /// The frame that the server sees.
+    fn translated(&self, frame: Bytes) -> Bytes {
+        let Some((text, instead)) = self.instead else { return frame };
+        let is_said =
+            frame.starts_with(b"Q") && frame.get(5..frame.len() - 1) == Some(text.as_bytes());
+        if !is_said {
+            return frame;
+        }
+        let length = u32::try_from(instead.len() + 5).expect("a short statement");
+        [b"Q", &length.to_be_bytes()[..], instead.as_bytes(), b"\0"].concat().into()
+    }
+
+    /// Looks at what the server says. An answer in two pieces may be missed.
+    fn overhear(&mut self, answered: &[u8]) {
+        const FIELD: &[u8] = b"C40001\0";
+        let found = answered.windows(FIELD.len()).filter(|window| *window == FIELD);
+        self.serialization_failures += found.count();
+    }
+
     /// What is to become of a frame.
     fn judge(&mut self, frame: &[u8], inside: &mut bool) -> Option<Break> {
         if matches!(frame.first(), Some(b'Q' | b'E')) {
@@ -181,7 +215,10 @@ async fn pass(
             match how {
                 Some(Break::CutBefore) => return Ok(()),
                 Some(Break::SilentUp) => return swallow(&mut client).await,
-                _ => server.write_all(&frame).await?,
+                _ => {
+                    let frame = lock(plan).translated(frame);
+                    server.write_all(&frame).await?;
+                }
             }
             match how {
                 None | Some(Break::CutBefore | Break::SilentUp) => {}
@@ -214,6 +251,7 @@ async fn pass(
                 if read? == 0 {
                     return Ok(());
                 }
+                lock(plan).overhear(&answered);
                 client.write_all(&answered.split()).await?;
             }
         }
