@@ -113,7 +113,10 @@ impl Database {
         loop {
             let reason = match servers.choose().await {
                 Ok(mut connection) => {
-                    let objection = connect::objection_to(&mut connection).await?;
+                    let mut objection = connect::objection_to(&mut connection).await?;
+                    if objection.is_none() {
+                        objection = connect::limits_missing(&mut connection, limits).await?;
+                    }
                     connection.close().await?;
                     return objection.map_or(Ok(()), |text| Err(DatabaseError::Objection(text)));
                 }

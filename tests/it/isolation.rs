@@ -54,7 +54,7 @@ fn fresh(replies: &[Reply]) -> usize {
 }
 
 /// Fifty buyers for ten units, and fifty times the same click.
-async fn rush(service: &Service) {
+pub(crate) async fn rush(service: &Service) {
     let buyers = seed_buyers(&service.database, 50, "10.00").await;
     let sale = service.api.sale("10.00", 10).await;
     let wishes = buyers.iter().map(|buyer| Wish::unit(buyer, &sale)).collect();

@@ -22,6 +22,7 @@ mod lists;
 mod model;
 mod operate;
 mod orders;
+mod pooler;
 mod privileges;
 mod rates;
 mod sales;

@@ -225,6 +225,8 @@ async fn read_until(database: TestDatabase, done: Arc<AtomicBool>) -> BTreeSet<i
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_crowd_makes_a_naive_shop_oversell() {
     let database = TestDatabase::create().await;
+    // It says nothing of its own, so a stricter default would save it.
+    database.default_isolation("read committed").await;
     let units = 10;
     let (address, sale) = naive::open(&database, units).await;
     let user = "0190a000-0000-7000-8000-00000000ffff";

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 
 use crate::ports::store::StoreError;
 
@@ -172,6 +172,42 @@ async fn after_connect(
         }
         Err(error) => Err(error),
     }
+}
+
+/// What is wrong with the limits of a session, as a sentence; `None` when they nest. They travel as
+/// start-up options, and a pooler in transaction mode drops those.
+///
+/// # Errors
+/// [`StoreError`] when its server does not answer.
+pub async fn limits_missing(
+    connection: &mut PgConnection,
+    limits: SessionLimits,
+) -> Result<Option<String>, StoreError> {
+    let question = "SELECT name, setting::bigint FROM pg_settings WHERE name IN
+        ('idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout')
+        ORDER BY name";
+    let rows = sqlx::raw_sql(question).fetch_all(connection).await.map_err(store_error)?;
+    let found: Result<Vec<(String, i64)>, sqlx::Error> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
+    let found = found.map_err(store_error)?;
+    let [(_, idle), (_, lock), (_, statement)] = found.as_slice() else {
+        return Ok(None);
+    };
+    if 0 < *idle && idle < lock && lock < statement {
+        return Ok(None);
+    }
+    let wanted = [
+        ("idle_in_transaction_session_timeout", limits.idle_in_transaction()),
+        ("lock_timeout", limits.lock_timeout),
+        ("statement_timeout", limits.statement_timeout),
+    ];
+    let wanted = wanted.map(|(name, limit)| format!("{name} = '{}ms'", limit.as_millis()));
+    Ok(Some(format!(
+        "the limits of sessions do not reach this server (idle_in_transaction_session_timeout \
+         {idle}, lock_timeout {lock}, statement_timeout {statement} ms), as behind a pooler that \
+         drops them; give them to the role with ALTER ROLE … SET: {}",
+        wanted.join(", ")
+    )))
 }
 
 /// The oldest server that is supported, as `server_version_num`.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPool};
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, PgConnection, Row};
 
 use super::connect::{SessionLimits, with_limits};
 use super::database_url::{DatabaseUrl, Wanted};
@@ -190,7 +190,8 @@ async fn can_write(wanted: Wanted, session: &mut PgConnection) -> Result<bool, s
         }
         Wanted::Primary => "SELECT NOT pg_is_in_recovery()",
     };
-    sqlx::query_scalar(question).persistent(false).fetch_one(session).await
+    // As plain text: a pooler may give the two halves of a prepared statement to two servers.
+    sqlx::raw_sql(question).fetch_one(session).await?.try_get(0)
 }
 
 /// Class 28: the next server would say the same of a wrong password, and one that is asked again

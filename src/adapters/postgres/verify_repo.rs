@@ -152,15 +152,15 @@ impl Auditor {
     pub(super) async fn audit(&self) -> Result<Audit, StoreError> {
         let _turn = self.turn.lock().await;
         let mut session = self.servers.connect().await.map_err(store_error)?;
-        set(&mut session, "statement_timeout", LAW_TIME_MAX).await?;
-        let audit = audit(&mut session).await?;
+        let audit = audit(&mut session, LAW_TIME_MAX).await?;
         session.close().await.map_err(store_error)?;
         Ok(audit)
     }
 }
 
+/// For this transaction only: behind a pooler the session is another's next.
 async fn set(session: &mut PgConnection, name: &str, value: &str) -> Result<(), StoreError> {
-    sqlx::query("SELECT set_config($1, $2, false)")
+    sqlx::query("SELECT set_config($1, $2, true)")
         .bind(name)
         .bind(value)
         .execute(session)
@@ -171,20 +171,21 @@ async fn set(session: &mut PgConnection, name: &str, value: &str) -> Result<(), 
 
 /// Checks every law in one read-only snapshot, on one core and with hashed joins (a merge or a
 /// nested loop over millions of unsorted ids takes many times longer).
-async fn audit(connection: &mut PgConnection) -> Result<Audit, StoreError> {
+async fn audit(connection: &mut PgConnection, law_time_max: &str) -> Result<Audit, StoreError> {
+    let mut snapshot = connection
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await
+        .map_err(store_error)?;
     for (name, value) in [
+        ("statement_timeout", law_time_max),
         ("max_parallel_workers_per_gather", "0"),
         ("work_mem", "32MB"),
         ("enable_mergejoin", "off"),
         ("enable_nestloop", "off"),
         ("idle_in_transaction_session_timeout", "60s"),
     ] {
-        set(connection, name, value).await?;
+        set(&mut snapshot, name, value).await?;
     }
-    let mut snapshot = connection
-        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .await
-        .map_err(store_error)?;
     let counts = sqlx::query!(
         r#"SELECT now() AS "checked_at!", (SELECT count(*) FROM sales) AS "sales!",
                   (SELECT count(*) FROM wallets) AS "wallets!",
@@ -228,8 +229,7 @@ pub(super) fn broken(
 
 /// The same on a connection of the caller's own, without any time limit.
 pub async fn audit_unhurried(connection: &mut PgConnection) -> Result<Audit, StoreError> {
-    set(connection, "statement_timeout", "0").await?;
-    audit(connection).await
+    audit(connection, "0").await
 }
 
 #[cfg(test)]
