@@ -1,10 +1,10 @@
 //! Failover: `cargo test --test drill -- failover`.
 //!
-//! Two servers, and services whose `DATABASE_URL` names both. While buyers buy, every process of the
-//! primary is killed at once and its disk is gone; when the services say that they are not ready the
-//! standby is promoted, and nobody tells them. What was lost comes back as the next standby. With
-//! synchronous replication no acknowledged order may be missing, five times over. With asynchronous
-//! replication, behind a standby that lags, some are: the drill shows how many.
+//! Two servers, and services whose `DATABASE_URL` names both. While buyers buy, every process of
+//! the primary is killed at once and its disk is gone; when the services say that they are not
+//! ready the standby is promoted, and nobody tells them. What was lost comes back as the next
+//! standby. With synchronous replication no acknowledged order may be missing, five times over.
+//! With asynchronous replication, behind a standby that lags, some are: the drill shows how many.
 
 use std::path::Path;
 use std::process::ExitCode;

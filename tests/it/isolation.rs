@@ -1,7 +1,7 @@
 //! Whatever isolation a database defaults to: what is promised holds, because each transaction that
 //! writes says READ COMMITTED itself; and it would hold without that.
 //!
-//! `TEST_ISOLATION=serializable cargo test --test it orders::` runs any other test on such databases.
+//! `TEST_ISOLATION=serializable cargo test --test it orders::` runs other tests on such databases.
 
 use flashdeal::adapters::postgres::connect::BEGIN;
 use sqlx::AssertSqlSafe;

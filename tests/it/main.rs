@@ -23,6 +23,7 @@ mod model;
 mod operate;
 mod orders;
 mod pooler;
+mod portable;
 mod privileges;
 mod rates;
 mod sales;

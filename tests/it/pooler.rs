@@ -1,9 +1,9 @@
 //! Behind PgBouncer in transaction mode, where a session belongs to whoever has a transaction.
 //!
 //! It must keep prepared statements (1.21 or newer, `max_prepared_statements`): sqlx sends a
-//! statement and its values apart, so a pooler without that loses every other read, whatever
-//! `statement-cache-capacity` says. `TEST_PGBOUNCER` names the program, else it is looked for in the
-//! usual places; where there is none the tests say so and pass.
+//! statement and its values apart, so a pooler without that loses reads, whatever
+//! `statement-cache-capacity` says. `TEST_PGBOUNCER` names the program, else it is looked for in
+//! the usual places; where there is none the tests say so and pass.
 
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

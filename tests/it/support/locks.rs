@@ -20,7 +20,7 @@ impl Held {
     /// Begins, and runs one statement that takes the lock.
     pub(crate) async fn by(database: &TestDatabase, statement: String) -> Held {
         let mut held = Held { session: database.session().await };
-        run(&mut held.session, "BEGIN").await;
+        run(&mut held.session, "BEGIN ISOLATION LEVEL READ COMMITTED").await;
         run(&mut held.session, statement).await;
         held
     }
