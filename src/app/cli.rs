@@ -194,7 +194,8 @@ pub struct TokenArgs {
 #[derive(Debug, Default, Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct RawSettings {
-    /// PostgreSQL 14 or newer, postgres://… [default: an embedded server]
+    /// PostgreSQL 14 or newer, postgres://…, several hosts as libpq writes them [default: an
+    /// embedded server]
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Where the embedded server keeps its cluster and log [default: .flashdeal]
