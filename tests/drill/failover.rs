@@ -99,8 +99,9 @@ async fn fail_over(
     let shop = Arc::new(Shop::open(stage, 1_000 + cycle).await);
     let crowd = Crowd::start(&shop, board, &stage.doors, cycle as u64 * 1_000);
     bought(board, ORDERS).await;
+    let mut frozen = Vec::new();
     if replication == Replication::Asynchronous {
-        hold_back(place);
+        frozen = hold_back(place);
         tokio::time::sleep(LAG).await;
     }
     stage.lose_server();
@@ -108,7 +109,8 @@ async fn fail_over(
     stage.until_away().await;
     let said = killed.elapsed();
     let database = TestDatabase { url: standby.connection().url() };
-    run(&mut database.session().await, "SELECT pg_promote()").await;
+    run(&mut database.session().await, "SELECT pg_promote(wait => false)").await;
+    wake(frozen);
     let promoted = Instant::now();
     let first_order = async {
         until("orders are confirmed again", async || board.last(None, None) > promoted).await;
@@ -188,16 +190,25 @@ fn follow(stage: &Stage, cluster: &Path) {
 }
 
 /// Freezes the standby's receiver: what comes now is not there when the primary is lost.
-fn hold_back(place: &Path) {
+fn hold_back(place: &Path) -> Vec<Pid> {
+    let mut frozen = Vec::new();
     for pid in DataDir::at(place.to_owned()).servers() {
         let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if title.contains("walreceiver") {
             kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("a signal");
-            tokio::spawn(async move {
-                tokio::time::sleep(LAG * 2).await;
-                // It must be awake to end, which the promotion waits for.
-                let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
-            });
+            frozen.push(Pid::from_raw(pid));
         }
     }
+    frozen
+}
+
+/// Lets the receiver end, which the promotion waits for. A moment later, so that it is told to end
+/// before it reads what the lost primary had sent.
+fn wake(frozen: Vec<Pid>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(LAG).await;
+        for pid in frozen {
+            let _ = kill(pid, Signal::SIGCONT);
+        }
+    });
 }
