@@ -22,6 +22,7 @@ mod model;
 mod operate;
 mod orders;
 mod privileges;
+mod properties;
 mod rates;
 mod sales;
 mod sales_board;

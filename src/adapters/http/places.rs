@@ -15,8 +15,8 @@ use super::client_address::TrustedProxies;
 use super::rates::network;
 use crate::ports::signals;
 
-/// Unless it is said, one address may have a quarter of all places. A venue whose phones share one address needs many;
-/// three others must still be let in.
+/// Unless it is said, one address may have a quarter of all places. A venue whose phones share one
+/// address needs many; three others must still be let in.
 const SHARE: usize = 4;
 /// A flood is worth a line now and then, not a line for each connection.
 const SAID_EVERY: Duration = Duration::from_secs(10);
