@@ -99,6 +99,7 @@ fn of_service(settings: &Settings, database: &Database) -> Settings {
         database: Some(database.options.clone()),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         // The whole crowd comes from one address.
+        rate_per_address: 0,
         max_connections_per_address: Some(0),
         ops_listen: None,
         auth: AuthMode::Open,
