@@ -23,6 +23,24 @@ supply_chain() {
   echo 'SKIPPED: advisories, RustSec is out of reach'
 }
 
+# With what is new in the corpus the run has found something: it belongs into a commit.
+coverage_fuzzing() {
+  FUZZ_TARGET_DIR=$target/fuzz quietly fuzzing fuzz/run "${COVERAGE_SECONDS:-60}"
+  grep ' inputs in ' "$work/fuzzing.log"
+}
+
+# CycloneDX of what the binary is built from; every component has a licence and a checksum.
+bill_of_materials() {
+  python3 .ci/sbom.py >"$work/flashdeal.cdx.json"
+  python3 - "$work/flashdeal.cdx.json" <<'END'
+import json, sys
+parts = json.load(open(sys.argv[1]))["components"]
+bare = [part["name"] for part in parts if "licenses" not in part or "hashes" not in part]
+assert len(parts) > 100 and not bare, bare
+print(len(parts), "components")
+END
+}
+
 lint_openapi() {
   quietly redocly "$tools/node_modules/.bin/redocly" lint openapi.yaml
   quietly spectral "$tools/node_modules/.bin/spectral" lint --fail-severity=hint openapi.yaml

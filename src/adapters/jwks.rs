@@ -1,14 +1,7 @@
-//! Public keys from a JWK set in a file (RFC 7517), read again when the file changes: keys rotate,
-//! and are taken away, without a restart.
-//!
-//! Nobody watches the file in the background. Whoever checks a token looks at it when the last look
-//! is some seconds old, so a key that was taken away admits nobody after that. A file that became
-//! unreadable or wrong changes nothing: the old keys stay, and the log says so once.
+//! Public keys from a JWK set in a file (RFC 7517).
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::Arc;
 
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse,
@@ -18,85 +11,16 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use super::key_file;
 use super::token::Key;
 
-/// How old a look at the file may be.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Each key may cost one check of a signature.
 const KEYS_MAX: usize = 16;
 /// The shortest RSA modulus, in base64url characters: 2048 bits (RFC 7518, section 3.3).
 const MODULUS_MIN_CHARS: usize = 342;
 
-/// A JWK set that follows its file.
-pub(super) struct JwksFile {
-    path: PathBuf,
-    keys: RwLock<Arc<[Key]>>,
-    look: Mutex<Look>,
-}
-
-/// When to look again, and what was there the last time.
-struct Look {
-    due: Instant,
-    seen: Option<Stamp>,
-}
-
-/// Changes whenever the file is written, replaced or given away.
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    changed: (i64, i64),
-}
-
-impl JwksFile {
-    /// Reads the file for the first time.
-    ///
-    /// # Errors
-    /// A sentence: what is wrong with the file or its first bad key.
-    pub(super) fn open(path: &Path) -> Result<JwksFile, String> {
-        let look = Look { due: Instant::now() + LOOK_EVERY, seen: stamp(path) };
-        let keys = RwLock::new(read(path)?);
-        Ok(JwksFile { path: path.to_owned(), keys, look: Mutex::new(look) })
-    }
-
-    /// The keys as of the last few seconds.
-    pub(super) fn keys(&self) -> Arc<[Key]> {
-        self.look_again();
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn look_again(&self) {
-        // Somebody else is looking: the old keys are good for that long.
-        let Ok(mut look) = self.look.try_lock() else {
-            return;
-        };
-        if Instant::now() < look.due {
-            return;
-        }
-        look.due = Instant::now() + LOOK_EVERY;
-        let found = stamp(&self.path);
-        if found == look.seen {
-            return;
-        }
-        look.seen = found;
-        let file = self.path.display();
-        match read(&self.path) {
-            Ok(keys) => {
-                tracing::info!(%file, keys = keys.len(), "FLASHDEAL_JWKS_FILE was read again");
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-            }
-            Err(reason) => {
-                tracing::error!(%file, reason, "FLASHDEAL_JWKS_FILE changed; the old keys stay");
-            }
-        }
-    }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let found = std::fs::metadata(path).ok()?;
-    let changed = (found.ctime(), found.ctime_nsec());
-    Some(Stamp { inode: found.ino(), bytes: found.len(), changed })
-}
-
-fn read(path: &Path) -> Result<Arc<[Key]>, String> {
+/// The keys of a file.
+///
+/// # Errors
+/// A sentence: what is wrong with the file or its first bad key.
+pub(super) fn keys(path: &Path) -> Result<Arc<[Key]>, String> {
     parse(&key_file::read_public(path)?)
 }
 

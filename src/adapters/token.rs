@@ -7,10 +7,12 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::jwks::JwksFile;
+use super::followed::Followed;
+use super::{jwks, secrets};
 use crate::domain::id::UserId;
 
 /// Who calls, and so what they may do.
@@ -38,8 +40,6 @@ impl Caller {
 
 /// Seconds by which clocks may differ.
 const LEEWAY_SECONDS: u64 = 30;
-/// The shortest HS256 key, in bytes (RFC 7518, section 3.2: as long as the hash).
-pub const SECRET_MIN_BYTES: usize = 32;
 /// The longest token worth reading, in bytes.
 const TOKEN_MAX_BYTES: usize = 8 * 1024;
 
@@ -72,10 +72,18 @@ pub(super) struct Key {
     pub(super) key: DecodingKey,
 }
 
+impl Key {
+    /// A shared secret.
+    pub(super) fn shared(secret: &[u8]) -> Key {
+        let key = DecodingKey::from_secret(secret);
+        Key { id: None, algorithm: Algorithm::HS256, key }
+    }
+}
+
 /// Checks tokens.
 pub struct Verifier {
     secret: Option<Key>,
-    public: Option<JwksFile>,
+    files: Vec<Followed>,
     options: TokenOptions,
 }
 
@@ -87,23 +95,32 @@ pub struct TokenRefused(pub &'static str);
 impl Verifier {
     /// A verifier that has no key yet.
     pub fn new(options: TokenOptions) -> Verifier {
-        Verifier { secret: None, public: None, options }
+        Verifier { secret: None, files: Vec::new(), options }
     }
 
     /// Accepts HS256 tokens signed with `secret`.
     pub fn with_secret(mut self, secret: &[u8]) -> Verifier {
-        let key = DecodingKey::from_secret(secret);
-        self.secret = Some(Key { id: None, algorithm: Algorithm::HS256, key });
+        self.secret = Some(Key::shared(secret));
         self
     }
 
+    /// Accepts HS256 tokens signed with one of the secrets in a file, one a line. The file is
+    /// followed: what stands in it is what is accepted, seconds later.
+    ///
+    /// # Errors
+    /// A sentence that holds nothing of the file.
+    pub fn with_secret_file(mut self, path: &Path) -> Result<Verifier, String> {
+        self.files.push(Followed::open("FLASHDEAL_JWT_SECRET_FILE", path, secrets::keys)?);
+        Ok(self)
+    }
+
     /// Accepts tokens signed with the private halves of the RSA (RS256) and Ed25519 (EdDSA) keys in
-    /// a JWK set. The file is followed: what stands in it is what is accepted, seconds later.
+    /// a JWK set. The file is followed, too.
     ///
     /// # Errors
     /// A sentence: what is wrong with the file or its first bad key.
     pub fn with_jwks_file(mut self, path: &Path) -> Result<Verifier, String> {
-        self.public = Some(JwksFile::open(path)?);
+        self.files.push(Followed::open("FLASHDEAL_JWKS_FILE", path, jwks::keys)?);
         Ok(self)
     }
 
@@ -126,12 +143,16 @@ impl Verifier {
                 && (header.kid.is_none() || key.id == header.kid || key.id.is_none())
         };
         let mut refused = TokenRefused("no accepted key has this algorithm and key id");
-        let public = self.public.as_ref().map(JwksFile::keys);
-        let keys = self.secret.iter().chain(public.iter().flat_map(|keys| keys.iter()));
+        let followed: Vec<_> = self.files.iter().map(Followed::keys).collect();
+        let keys = self.secret.iter().chain(followed.iter().flat_map(|keys| keys.iter()));
         for key in keys.filter(fits) {
             match jsonwebtoken::decode::<Claims>(token, &key.key, &self.validation(key)) {
                 Ok(token) => return caller(&token.claims),
-                Err(error) => refused = TokenRefused(reason(error.kind())),
+                // Not this key's signature; perhaps the next one's.
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
+                    refused = TokenRefused(reason(error.kind()));
+                }
+                Err(error) => return Err(TokenRefused(reason(error.kind()))),
             }
         }
         Err(refused)
@@ -162,8 +183,7 @@ fn caller(claims: &Claims) -> Result<Caller, TokenRefused> {
     }
 }
 
-fn reason(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
-    use jsonwebtoken::errors::ErrorKind;
+fn reason(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::ExpiredSignature => "the token has expired",
         ErrorKind::ImmatureSignature => "the token is not valid yet",

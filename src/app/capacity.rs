@@ -13,9 +13,9 @@ use crate::logic::orders::Engine;
 use crate::logic::orders::alone::Alone;
 use crate::logic::orders::grouped::{Grouped, GroupedOptions};
 use crate::logic::orders::sold_out::SoldOut;
+use crate::ports::signals;
 
-/// Connections open at a time; descriptors for the pool and files are kept free.
-const CONNECTIONS_MAX: usize = 16_384;
+/// For the pool and for files.
 const DESCRIPTORS_KEPT_FREE: u64 = 256;
 /// Connections that orders leave to reads and administration.
 pub(super) fn reserved(connections: u32) -> u32 {
@@ -43,8 +43,19 @@ pub(super) fn engine(settings: &Settings, pool: &PgPool, reads: PgReads) -> Arc<
     Arc::new(SoldOut::new(engine, reads))
 }
 
-/// Ten thousand buyers are ten thousand descriptors.
-pub(super) fn raise_descriptor_limit() -> usize {
+/// Ten thousand buyers are ten thousand descriptors: as many connections as are wanted, or as the
+/// process may have.
+pub(super) fn connections_max(wanted: usize) -> usize {
+    let spare = raise_descriptor_limit();
+    if spare < wanted {
+        tracing::warn!(wanted, spare, "fewer connections than wanted; `ulimit -n` allows no more");
+    }
+    let max = spare.min(wanted);
+    metrics::gauge!(signals::HTTP_CONNECTIONS_MAX).set(max as f64);
+    max
+}
+
+fn raise_descriptor_limit() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 1_024;
@@ -54,5 +65,5 @@ pub(super) fn raise_descriptor_limit() -> usize {
         Err(_) => soft,
     };
     let spare = limit.saturating_sub(DESCRIPTORS_KEPT_FREE).max(64);
-    usize::try_from(spare).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
+    usize::try_from(spare).unwrap_or(usize::MAX)
 }

@@ -222,7 +222,8 @@ pub struct RawSettings {
     /// HS256 key, at least 32 bytes; prefer the file, arguments can be seen by others
     #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
-    /// A file that holds the HS256 key; its mode gives nothing to others (0640 or less)
+    /// A file with up to four HS256 keys, one a line, read again within seconds when it changes;
+    /// the first signs; its mode gives nothing to others (0640 or less)
     #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET_FILE")]
     pub jwt_secret_file: Option<PathBuf>,
     /// A JWK set with public keys (RS256, EdDSA), read again within seconds when it changes
@@ -257,6 +258,14 @@ pub struct RawSettings {
     /// limit [default: none in mode open, 200 in mode jwt]
     #[arg(long, global = true, env = "FLASHDEAL_RATE_PER_ADDRESS")]
     pub rate_per_address: Option<String>,
+    /// Connections open at a time, 1 to 1000000, at most what `ulimit -n` allows; more wait to be
+    /// accepted [default: 16384]
+    #[arg(long, global = true, env = "FLASHDEAL_MAX_CONNECTIONS")]
+    pub max_connections: Option<String>,
+    /// Connections of one address at a time (an IPv6 /64 is one; trusted proxies have no limit);
+    /// 0 for no limit [default: a quarter of all, no limit on loopback]
+    #[arg(long, global = true, env = "FLASHDEAL_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: Option<String>,
     /// Networks whose Forwarded and X-Forwarded-For count, comma-separated [default: none]
     #[arg(long, global = true, env = "FLASHDEAL_TRUSTED_PROXIES")]
     pub trusted_proxies: Option<String>,

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::capacity::{engine, raise_descriptor_limit, reserved};
+use super::capacity::{connections_max, engine, reserved};
 use super::config::Settings;
 use super::database::{Database, DatabaseError};
 use super::gauges::Gauges;
@@ -180,13 +180,14 @@ fn serve_on(
     stop_monitors: &CancellationToken,
 ) -> Vec<JoinHandle<usize>> {
     let options = ServerOptions {
-        connections_max: raise_descriptor_limit(),
+        connections_max: connections_max(settings.max_connections),
         header_timeout: HEADER_TIMEOUT,
         // The rest of the grace is for work whose callers have left, and for the pool.
         drain_max: settings.shutdown_grace * 4 / 5,
     };
-    let public = Server::public(public, context, options).run(stop_accepting.clone());
-    let mut servers = vec![tokio::spawn(public)];
+    let public = Server::public(public, context, options);
+    let public = public.per_address(settings.max_connections_per_address);
+    let mut servers = vec![tokio::spawn(public.run(stop_accepting.clone()))];
     if let Some(ops) = ops {
         let server = Server::operator(ops, context, options);
         servers.push(tokio::spawn(server.run(stop_monitors.clone())));

@@ -103,8 +103,15 @@ const ORDER_OUTCOMES: [&str; 17] = [
 /// A counter that first appears with its first event hides that event from `rate()`.
 fn begin_at_zero() {
     metrics::counter!(signals::CLIENT_DISCONNECTS).increment(0);
+    metrics::counter!(signals::HTTP_CONNECTIONS_REFUSED).increment(0);
     metrics::counter!(signals::INVARIANT_ALARMS).increment(0);
     metrics::counter!(signals::ORDERS_UNITS).increment(0);
+    for setting in ["FLASHDEAL_JWT_SECRET_FILE", "FLASHDEAL_JWKS_FILE"] {
+        for result in ["read", "refused"] {
+            metrics::counter!(signals::KEY_RELOADS, "setting" => setting, "result" => result)
+                .increment(0);
+        }
+    }
     for reason in ["queue_full", "queue_stuck", "waited_too_long"] {
         metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(0);
     }

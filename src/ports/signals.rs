@@ -45,6 +45,12 @@ signals! {
     HTTP_DURATION = "http_requests_duration_seconds", Kind::Histogram(SECONDS),
         "Time from a request's head to its answer, by method, route template and status.";
     HTTP_CONNECTIONS = "http_connections", Kind::Gauge, "Open HTTP connections.";
+    HTTP_CONNECTIONS_MAX = "http_connections_max", Kind::Gauge,
+        "Connections that the public address holds at a time; more wait to be accepted.";
+    HTTP_CONNECTIONS_REFUSED = "http_connections_refused_total", Kind::Counter,
+        "Connections closed at once because their address had all that one may have.";
+    KEY_RELOADS = "key_reloads_total", Kind::Counter,
+        "Files with keys for tokens that changed, by setting and result (read, refused).";
     ORDERS = "orders_total", Kind::Counter,
         "Answered orders by engine and outcome (confirmed, replayed, or the code of the refusal).";
     ORDERS_UNITS = "orders_units_total", Kind::Counter, "Units sold by this instance.";

@@ -50,3 +50,17 @@ async function authorize(page) {
   await page.locator('.auth-btn-wrapper .authorize').click();
   await page.locator('.auth-btn-wrapper .btn-done').click();
 }
+
+test('Swagger UI keeps a token in memory only', async (t) => {
+  if (!flashdeal.PAGE_TOKEN) return t.skip('mode open');
+  const page = await browser.newPage();
+  await page.goto(`${flashdeal.BASE_URL}/docs`);
+  await authorize(page);
+  const kept = await page.evaluate(() =>
+    JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]),
+  );
+  assert.ok(!kept.includes(flashdeal.PAGE_TOKEN.split('.')[1]), kept);
+  await page.reload();
+  await page.locator('.auth-wrapper .authorize.unlocked').first().waitFor();
+  await page.close();
+});

@@ -2,46 +2,32 @@
 //! input may cause a 5xx, a panic, an answer that the contract does not know, or books that are
 //! off.
 //!
+//! `doors` goes through a running service; `targets` are the readers alone, which `fuzz/` feeds,
+//! too, under the eyes of a fuzzer that watches coverage.
+//!
 //! `TEST_SEED` repeats a run, `FUZZ_SECONDS` (2) is the time for each target. A finding is printed
 //! as a line for `tests/it/fuzz/<target>.txt`: bytes beyond visible ASCII are written `\xHH`.
 
 mod doors;
 mod parsers;
+mod targets;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::support::load::Dice;
+use targets::unescaped;
 
 /// A committed corpus, one input a line.
-pub(crate) fn corpus(text: &str) -> Vec<Vec<u8>> {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
+fn corpus(text: &str) -> Vec<Vec<u8>> {
+    let lines = text.lines().filter(|line| !line.starts_with("# "));
     let found: Vec<Vec<u8>> = lines.map(unescaped).collect();
     assert!(found.len() >= 8, "a corpus of {} lines", found.len());
     found
 }
 
-fn unescaped(line: &str) -> Vec<u8> {
-    let (bytes, mut found) = (line.as_bytes(), Vec::new());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = line.get(at + 2..at + 4).filter(|_| bytes[at..].starts_with(b"\\x"));
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                found.push(byte);
-                at += 4;
-            }
-            None => {
-                found.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    found
-}
-
 /// An input as a line of a corpus.
-pub(crate) fn escaped(input: &[u8]) -> String {
+fn escaped(input: &[u8]) -> String {
     let mut line = String::new();
     for byte in input {
         match byte {
@@ -117,14 +103,17 @@ fn mutated(dice: &mut Dice, corpus: &[Vec<u8>], length_max: usize) -> Vec<u8> {
     input
 }
 
-/// Feeds the corpus, then its mutations, to `eat`; returns how many inputs there were.
-pub(crate) async fn feed(
+/// Feeds the corpus, then its mutations, to `eat`.
+async fn feed(target: &str, text: &str, length_max: usize, eat: impl AsyncFnMut(&[u8])) {
+    feed_inputs(target, corpus(text), length_max, eat).await;
+}
+
+async fn feed_inputs(
     target: &str,
-    text: &str,
+    corpus: Vec<Vec<u8>>,
     length_max: usize,
     mut eat: impl AsyncFnMut(&[u8]),
-) -> usize {
-    let corpus = corpus(text);
+) {
     for input in &corpus {
         eat(input).await;
     }
@@ -136,5 +125,4 @@ pub(crate) async fn feed(
         count += 1;
     }
     println!("fuzz {target}: {count} inputs");
-    count
 }

@@ -1,7 +1,9 @@
 //! HTTP as it comes: paths and methods that nobody has, headers of every answer, bodies by every
-//! road, pages, bytes that are no HTTP, requests that hide others, and sockets that mean harm.
+//! road, pages, bytes that are no HTTP, requests that hide others, sockets that mean harm, and too
+//! many of them.
 
 mod bodies;
+mod floods;
 mod headers;
 mod hostile;
 mod ops;

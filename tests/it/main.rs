@@ -25,6 +25,7 @@ mod orders;
 mod pooler;
 mod portable;
 mod privileges;
+mod properties;
 mod rates;
 mod sales;
 mod sales_board;

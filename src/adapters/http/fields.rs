@@ -10,7 +10,7 @@ use chrono::{DateTime, Datelike, Utc};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::problem::{FieldError, Problem};
+use super::problem::{FieldError, Problem, shown};
 use crate::domain::Instant;
 use crate::domain::id::Id;
 use crate::domain::money::Money;
@@ -114,11 +114,7 @@ impl Fields {
     pub(super) fn finish(mut self) -> Result<(), Problem> {
         let accepted = self.accepted.join(", ");
         for (name, _) in std::mem::take(&mut self.members) {
-            let shown: String = name.chars().take(80).flat_map(char::escape_default).collect();
-            self.fault(
-                if shown.is_empty() { "\"\"".to_owned() } else { shown },
-                format!("is not known here; accepted are {accepted}"),
-            );
+            self.fault(shown(&name), format!("is not known here; accepted are {accepted}"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&self.errors)) }
     }

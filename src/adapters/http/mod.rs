@@ -22,6 +22,7 @@ mod places;
 mod problem;
 mod query;
 mod rates;
+pub mod readers;
 mod routes;
 mod sales;
 mod sales_board;

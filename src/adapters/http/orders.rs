@@ -114,7 +114,8 @@ async fn admit<S: Store, R: Reads>(
     if made.await.is_ok_and(|page| !page.items.is_empty()) { Ok(None) } else { Err(limited) }
 }
 
-fn read_order(
+/// Reads a wish for an order.
+pub(super) fn read_order(
     mut body: Fields,
     caller: Caller,
     key: IdempotencyKey,
@@ -185,7 +186,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
     let caller = authenticate(context, head)?;
     context.require_ready()?;
-    let (filter, from, limit) = read_filter(head, caller)?;
+    let (filter, from, limit) = read_filter(head.query.as_deref(), caller)?;
     let page =
         context.read(|reads| async move { reads.list_orders(&filter, from, limit).await }).await?;
     let currency = &context.options().currency;
@@ -195,11 +196,12 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     })
 }
 
-fn read_filter(
-    head: &Head,
+/// Reads which orders are asked for.
+pub(super) fn read_filter(
+    query: Option<&str>,
     caller: Caller,
 ) -> Result<(OrderFilter, Option<OrderPosition>, u32), Problem> {
-    let mut query = Query::parse(head.query.as_deref());
+    let mut query = Query::parse(query);
     let asked: Option<UserId> = query.take("user_id", query::id);
     let user_id = match caller {
         Caller::Buyer(own) => Some(asked.unwrap_or(own)),

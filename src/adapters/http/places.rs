@@ -1,8 +1,8 @@
 //! Places for connections: so many in all, and of those so many for one address.
 //!
 //! A full house waits in the kernel's backlog; an address that has its share is shown the door at
-//! once, so that others find places. Loopback and trusted proxies have no share: behind one of
-//! their addresses stands everybody.
+//! once, so that others find places. Trusted proxies have no share: behind one of their addresses
+//! stands everybody, and only they can count who. Loopback has one only when its size was said.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,9 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_address::TrustedProxies;
 use super::rates::network;
+use crate::ports::signals;
 
-/// One address may have a quarter of all places. A venue whose phones share one address needs many;
-/// three others must still be let in.
+/// Unless it is said, one address may have a quarter of all places. A venue whose phones share one
+/// address needs many; three others must still be let in.
 const SHARE: usize = 4;
 /// A flood is worth a line now and then, not a line for each connection.
 const SAID_EVERY: Duration = Duration::from_secs(10);
@@ -24,6 +25,7 @@ const SAID_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Places {
     all: Arc<Semaphore>,
     max: usize,
+    per_address: Option<usize>,
     trusted: Arc<TrustedProxies>,
     taken: Mutex<Taken>,
 }
@@ -45,9 +47,14 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(max: usize, trusted: Arc<TrustedProxies>) -> Arc<Places> {
+    /// `per_address`: how many one address may have, 0 for all, `None` for a quarter.
+    pub(super) fn new(
+        max: usize,
+        per_address: Option<usize>,
+        trusted: Arc<TrustedProxies>,
+    ) -> Arc<Places> {
         let all = Arc::new(Semaphore::new(max));
-        Arc::new(Places { all, max, trusted, taken: Mutex::default() })
+        Arc::new(Places { all, max, per_address, trusted, taken: Mutex::default() })
     }
 
     /// Waits until there is a place; `None` never comes.
@@ -58,19 +65,30 @@ impl Places {
     /// Gives a place to an address; `None` when it has its share.
     pub(super) fn take(self: &Arc<Self>, vacancy: Vacancy, address: IpAddr) -> Option<Place> {
         let address = address.to_canonical();
-        let shared = address.is_loopback() || self.trusted.trusts(address);
-        let network = (!shared).then(|| network(address));
-        if let Some(network) = network {
+        let share = self.share(address);
+        let network = share.map(|_| network(address));
+        if let Some((network, share)) = network.zip(share) {
             let mut taken = self.taken();
-            let share = (self.max / SHARE).max(1);
             let own = taken.by_network.entry(network).or_default();
             if *own >= share {
                 taken.complain(network, share);
+                metrics::counter!(signals::HTTP_CONNECTIONS_REFUSED).increment(1);
                 return None;
             }
             *own += 1;
         }
         Some(Place { places: Arc::clone(self), network, _among_all: vacancy.0 })
+    }
+
+    /// How many places this address may have; `None` for as many as there are.
+    fn share(&self, address: IpAddr) -> Option<usize> {
+        match self.per_address {
+            _ if self.trusted.trusts(address) => None,
+            Some(0) => None,
+            Some(said) => Some(said),
+            None if address.is_loopback() => None,
+            None => Some((self.max / SHARE).max(1)),
+        }
     }
 
     /// How many are taken.
@@ -117,7 +135,9 @@ mod tests {
     /// As many places for this address as it gets.
     async fn flood(places: &Arc<Places>, address: &str) -> Vec<Place> {
         let mut held = Vec::new();
-        while let Some(vacancy) = places.vacancy().await {
+        // A full house would wait for ever.
+        while places.open() < places.max {
+            let vacancy = places.vacancy().await.unwrap();
             match places.take(vacancy, address.parse().unwrap()) {
                 Some(place) => held.push(place),
                 None => break,
@@ -129,7 +149,7 @@ mod tests {
     #[tokio::test]
     async fn one_address_takes_its_share_and_others_still_come_in() {
         let trusted = Arc::new(TrustedProxies(vec!["10.0.0.0/8".parse().unwrap()]));
-        let places = Places::new(16, trusted);
+        let places = Places::new(16, None, trusted);
         let first = flood(&places, "203.0.113.1").await;
         assert_eq!((first.len(), places.open()), (4, 4));
         // The same address in its other spelling; the same /64 in another host.
@@ -151,5 +171,22 @@ mod tests {
             assert_eq!(places.open(), 16, "{everybody}");
         }
         assert!(places.taken().by_network.is_empty(), "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn a_share_that_was_said_holds_on_loopback_and_never_for_a_proxy() {
+        let trusted = || Arc::new(TrustedProxies(vec!["127.0.0.3/32".parse().unwrap()]));
+        let places = Places::new(16, Some(2), trusted());
+        assert_eq!(flood(&places, "127.0.0.1").await.len(), 2);
+        assert_eq!(flood(&places, "::1").await.len(), 2);
+        for (said, address) in [(2, "127.0.0.3"), (0, "203.0.113.1")] {
+            let places = Places::new(16, Some(said), trusted());
+            let address = address.parse().unwrap();
+            let mut held = Vec::new();
+            for _ in 0..16 {
+                let vacancy = places.vacancy().await.unwrap();
+                held.push(places.take(vacancy, address).unwrap());
+            }
+        }
     }
 }

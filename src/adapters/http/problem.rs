@@ -247,6 +247,13 @@ pub(super) struct FieldError {
     pub(super) message: String,
 }
 
+/// A caller's own name for something as it may be told back: visible, and short also after its
+/// strange characters were spelled out.
+pub(super) fn shown(name: &str) -> String {
+    let shown: String = name.chars().flat_map(char::escape_default).take(80).collect();
+    if shown.is_empty() { "\"\"".to_owned() } else { shown }
+}
+
 impl Charged {
     fn name(self) -> &'static str {
         match self {

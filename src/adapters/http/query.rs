@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::problem::{FieldError, Problem};
+use super::problem::{FieldError, Problem, shown};
 use crate::domain::Instant;
 use crate::domain::id::{Id, OrderId};
 use crate::ports::read::{OrderPosition, Since};
@@ -69,11 +69,7 @@ impl Query {
     pub(super) fn finish(mut self) -> Result<(), Problem> {
         let accepted = self.accepted.join(", ");
         for (name, _) in std::mem::take(&mut self.parameters) {
-            let shown: String = name.chars().take(80).flat_map(char::escape_default).collect();
-            self.fault(
-                if shown.is_empty() { "\"\"".to_owned() } else { shown },
-                format!("is not known here; accepted are {accepted}"),
-            );
+            self.fault(shown(&name), format!("is not known here; accepted are {accepted}"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&self.errors)) }
     }

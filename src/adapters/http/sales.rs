@@ -85,7 +85,11 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     created(&settled, &location, &SaleDto::new(&sale, sale.created_at, currency))
 }
 
-fn read_sale(mut body: Fields, key: Option<IdempotencyKey>) -> Result<CreateSale, Problem> {
+/// Reads a wish for a sale.
+pub(super) fn read_sale(
+    mut body: Fields,
+    key: Option<IdempotencyKey>,
+) -> Result<CreateSale, Problem> {
     let name = body.required("name", fields::text);
     let unit_price = body.required("unit_price", fields::money);
     let stock = body.required("stock", fields::integer(0, STOCK_MAX));

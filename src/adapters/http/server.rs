@@ -37,7 +37,7 @@ use crate::ports::store::Store;
 /// What the loop needs to exist.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerOptions {
-    /// Connections open at a time; more wait in the kernel's backlog. One address has a quarter.
+    /// Connections open at a time; more wait in the kernel's backlog.
     pub connections_max: usize,
     /// How long a request's head may take, and how long an idle connection is kept.
     pub header_timeout: Duration,
@@ -59,6 +59,7 @@ pub struct Server {
     cors: Option<CorsLayer>,
     trusted: Arc<TrustedProxies>,
     options: ServerOptions,
+    per_address: Option<usize>,
 }
 
 /// Binds an address; port 0 picks one.
@@ -89,6 +90,7 @@ impl Server {
             cors: (!origins.is_empty()).then(|| cors(origins.clone())),
             trusted: Arc::new(TrustedProxies(context.options().trusted_proxies.clone())),
             options,
+            per_address: None,
         }
     }
 
@@ -99,13 +101,22 @@ impl Server {
         options: ServerOptions,
     ) -> Server {
         let trusted = Arc::new(TrustedProxies(Vec::new()));
-        Server { listener, routes: operator_routes(context), cors: None, trusted, options }
+        let routes = operator_routes(context);
+        Server { listener, routes, cors: None, trusted, options, per_address: None }
+    }
+
+    /// Gives one address this many connections, 0 for as many as there are. Without it one address
+    /// has a quarter, and loopback as many as there are.
+    pub fn per_address(mut self, connections: Option<usize>) -> Server {
+        self.per_address = connections;
+        self
     }
 
     /// Serves until `stop`, then lets open connections finish under the deadline. The number of
     /// those that did not make it is returned.
     pub async fn run(self, stop: CancellationToken) -> usize {
-        let places = Places::new(self.options.connections_max, Arc::clone(&self.trusted));
+        let max = self.options.connections_max;
+        let places = Places::new(max, self.per_address, Arc::clone(&self.trusted));
         let graceful = GracefulShutdown::new();
         loop {
             let vacancy = tokio::select! {

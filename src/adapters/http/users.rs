@@ -14,13 +14,14 @@ use super::caller::{authenticate, require_admin, require_service};
 use super::context::Context;
 use super::dto::{ListDto, UserDto};
 use super::endpoint::{head, with};
-use super::fields;
+use super::fields::{self, Fields};
 use super::head::Head;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
 use super::verdict::{Settled, settle};
 use crate::domain::id::{Id, UserId};
 use crate::domain::key::Operation;
+use crate::domain::money::Money;
 use crate::domain::text::ShortText;
 use crate::logic::accounts::{CreateUser, create_user};
 use crate::logic::ids::new_id;
@@ -93,11 +94,7 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     let caller = authenticate(context, head)?;
     require_service(caller)?;
     let key = optional_key(head)?;
-    let mut body = read_object(head, body).await?;
-    let name = body.optional("name", fields::text);
-    let external_id = body.optional("external_id", fields::text);
-    let opening_balance = body.optional("opening_balance", fields::money);
-    body.finish()?;
+    let (name, external_id, opening_balance) = read_user(read_object(head, body).await?)?;
     if opening_balance.is_some() {
         require_admin(caller)?;
         if key.is_none() {
@@ -107,6 +104,18 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     let request = CreateUser { user_id: new_id(), external_id, name, opening_balance, key };
     let (user, settled) = execute(context, request).await?.split();
     created(&settled, &format!("/api/users/{}", user.id), &UserDto::new(&user))
+}
+
+/// Name, external id and opening balance.
+type NewUser = (Option<ShortText>, Option<ShortText>, Option<Money>);
+
+/// Reads a wish for a user.
+pub(super) fn read_user(mut body: Fields) -> Result<NewUser, Problem> {
+    let name = body.optional("name", fields::text);
+    let external_id = body.optional("external_id", fields::text);
+    let opening_balance = body.optional("opening_balance", fields::money);
+    body.finish()?;
+    Ok((name, external_id, opening_balance))
 }
 
 async fn handle_put<S: Store, R: Reads, B: bytes::Buf, E>(

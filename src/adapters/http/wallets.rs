@@ -13,12 +13,15 @@ use super::caller::{authenticate, require_admin, require_own};
 use super::context::Context;
 use super::dto::{EntryDto, ListDto, WalletDto};
 use super::endpoint::{head, with};
-use super::fields::{self, incomplete};
+use super::fields::{self, Fields, incomplete};
 use super::head::Head;
+use super::problem::Problem;
 use super::query::{Query, cursor};
 use super::users::{absent, user_in_path};
 use super::verdict::settle;
 use crate::domain::key::Operation;
+use crate::domain::money::Money;
+use crate::domain::text::ShortText;
 use crate::logic::accounts::{Deposit, deposit};
 use crate::logic::ids::new_id;
 use crate::ports::read::Reads;
@@ -102,11 +105,7 @@ async fn handle_deposit<S: Store, R: Reads, B: bytes::Buf, E>(
     require_admin(authenticate(context, head)?)?;
     let user_id = user_in_path(id)?;
     let key = required_key(head)?;
-    let mut body = read_object(head, body).await?;
-    let amount = body.required("amount", fields::positive_money);
-    let reference = body.optional("reference", fields::text);
-    body.finish()?;
-    let amount = amount.ok_or_else(incomplete)?;
+    let (amount, reference) = read_deposit(read_object(head, body).await?)?;
     context.require_ready()?;
     let request = Deposit { entry_id: new_id(), user_id, amount, reference, key };
     let (store, time_limit) = (context.store().clone(), context.options().request_timeout);
@@ -115,4 +114,12 @@ async fn handle_deposit<S: Store, R: Reads, B: bytes::Buf, E>(
     let (entry, settled) = settle(outcome, Operation::CreateDeposit)?.split();
     let location = format!("/api/users/{user_id}/wallet/entries");
     created(&settled, &location, &EntryDto::new(&entry))
+}
+
+/// Reads a wish for a deposit.
+pub(super) fn read_deposit(mut body: Fields) -> Result<(Money, Option<ShortText>), Problem> {
+    let amount = body.required("amount", fields::positive_money);
+    let reference = body.optional("reference", fields::text);
+    body.finish()?;
+    Ok((amount.ok_or_else(incomplete)?, reference))
 }

@@ -1,55 +1,35 @@
 //! Who may come in: secrets, public keys, and the choice that must be said aloud.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::values::{Reader, path, said};
 use crate::adapters::http::AuthMode;
-use crate::adapters::key_file;
-use crate::adapters::token::{SECRET_MIN_BYTES, TokenOptions, Verifier};
+use crate::adapters::secrets;
+use crate::adapters::token::{TokenOptions, Verifier};
 use crate::app::cli::RawSettings;
 
-/// The shared secret, from the value or the file; never repeated in a message.
+/// The secret to sign with, from the value or the file's first line; never repeated in a message.
 pub(super) fn read_secret(reader: &mut Reader, raw: &RawSettings) -> Option<Vec<u8>> {
-    let (name, secret) = match (&raw.jwt_secret, &raw.jwt_secret_file) {
-        (Some(secret), _) if !secret.is_empty() => {
-            ("FLASHDEAL_JWT_SECRET", secret.clone().into_bytes())
-        }
-        (_, Some(path)) if !path.as_os_str().is_empty() => {
-            let name = "FLASHDEAL_JWT_SECRET_FILE";
-            let text = key_file::read_secret(path);
-            let text = text.map_err(|reason| reader.fault(name, path.display(), reason)).ok()?;
-            (name, text.trim_end_matches(['\r', '\n']).as_bytes().to_vec())
-        }
-        _ => return None,
-    };
-    match weakness(&secret) {
-        None => Some(secret),
-        Some(reason) => {
-            let accepted = format!("{reason}; `openssl rand -hex 32` makes one");
-            reader.fault(name, "(not shown)", accepted);
-            None
-        }
+    let not_shown = "(not shown)";
+    match (said(raw.jwt_secret.as_ref()), path(raw.jwt_secret_file.as_ref())) {
+        (Some(secret), _) => match secrets::weakness(secret.as_bytes()) {
+            None => Some(secret.as_bytes().to_vec()),
+            Some(reason) => {
+                let accepted = format!("{reason}; `openssl rand -hex 32` makes one");
+                reader.fault("FLASHDEAL_JWT_SECRET", not_shown, accepted);
+                None
+            }
+        },
+        (None, Some(file)) => match secrets::read(&file) {
+            Ok(listed) => listed.into_iter().next(),
+            Err(reason) => {
+                reader.fault("FLASHDEAL_JWT_SECRET_FILE", file.display(), reason);
+                None
+            }
+        },
+        (None, None) => None,
     }
-}
-
-/// Fewer different bytes than any random key has: 32 hexadecimal digits have 14 on average.
-const SECRET_BYTES_DIFFERENT_MIN: usize = 8;
-
-/// What is wrong with a key. Nobody can measure chance in one text; what is refused here was made
-/// by holding a key down, or by repeating a word until the length was right.
-fn weakness(secret: &[u8]) -> Option<String> {
-    if secret.len() < SECRET_MIN_BYTES {
-        let length = secret.len();
-        return Some(format!("the key has {length} bytes, at least {SECRET_MIN_BYTES} are needed"));
-    }
-    let different = secret.iter().collect::<HashSet<_>>().len();
-    let repeats = |period: usize| secret[period..] == secret[..secret.len() - period];
-    if different < SECRET_BYTES_DIFFERENT_MIN || (1..=secret.len() / 2).any(repeats) {
-        return Some("the key repeats itself and can be guessed".to_owned());
-    }
-    None
 }
 
 /// The mode: open on loopback, said explicitly elsewhere.
@@ -82,15 +62,21 @@ pub(super) fn read_auth(
 
 /// Keys that nobody asks for.
 pub(super) fn auth_warnings(raw: &RawSettings, auth: &AuthMode, secret: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
     let keys = secret || path(raw.jwks_file.as_ref()).is_some();
-    if !matches!(auth, AuthMode::Open) || !keys {
-        return Vec::new();
+    if matches!(auth, AuthMode::Open) && keys {
+        warnings.push(
+            "keys for tokens are set, and FLASHDEAL_AUTH is open: nobody is asked for a token; \
+             FLASHDEAL_AUTH=jwt asks"
+                .to_owned(),
+        );
     }
-    vec![
-        "keys for tokens are set, and FLASHDEAL_AUTH is open: nobody is asked for a token; \
-          FLASHDEAL_AUTH=jwt asks"
-            .to_owned(),
-    ]
+    if said(raw.jwt_secret.as_ref()).is_some() && path(raw.jwt_secret_file.as_ref()).is_some() {
+        warnings.push(
+            "FLASHDEAL_JWT_SECRET is set, so FLASHDEAL_JWT_SECRET_FILE is not read".to_owned(),
+        );
+    }
+    warnings
 }
 
 /// The operator's address asks nobody for a token: where others can reach it, somebody must have
@@ -119,8 +105,19 @@ fn read_verifier(
     secret: Option<&[u8]>,
 ) -> AuthMode {
     let mut verifier = Verifier::new(token.clone());
-    if let Some(secret) = secret {
-        verifier = verifier.with_secret(secret);
+    if said(raw.jwt_secret.as_ref()).is_some() {
+        // The value was read once; it changes with a restart.
+        if let Some(secret) = secret {
+            verifier = verifier.with_secret(secret);
+        }
+    } else if let Some(file) = path(raw.jwt_secret_file.as_ref()).filter(|_| secret.is_some()) {
+        verifier = match verifier.with_secret_file(&file) {
+            Ok(verifier) => verifier,
+            Err(reason) => {
+                reader.fault("FLASHDEAL_JWT_SECRET_FILE", file.display(), reason);
+                return AuthMode::Open;
+            }
+        };
     }
     if let Some(path) = &path(raw.jwks_file.as_ref()) {
         verifier = match verifier.with_jwks_file(path) {
@@ -139,30 +136,4 @@ fn read_verifier(
         reader.fault("FLASHDEAL_AUTH", "jwt", reason);
     }
     AuthMode::Jwt(Arc::new(verifier))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::weakness;
-
-    #[test]
-    fn a_key_that_can_be_guessed_is_weak() {
-        for weak in [
-            "short",
-            "0000000000000000000000000000000000000000",
-            "0123456701234567012345670123456701234567",
-            "passwordpasswordpasswordpassword",
-            "flashdeal-secret-flashdeal-secret-",
-            "change-me-please-change-me-please-change",
-        ] {
-            assert!(weakness(weak.as_bytes()).is_some(), "{weak}");
-        }
-        for good in [
-            "9f86d081884c7d659a2feaa0c55ad015",
-            "a test secret of more than thirty-two bytes",
-            "correct horse battery staple and so on",
-        ] {
-            assert_eq!(weakness(good.as_bytes()), None, "{good}");
-        }
-    }
 }

@@ -88,6 +88,26 @@ pub(super) fn rate_per_address(reader: &mut Reader, raw: &RawSettings, auth: &Au
     reader.read(name, given, default, RATE, |text| within(text, 0, 1_000_000))
 }
 
+pub(super) fn max_connections(reader: &mut Reader, raw: &RawSettings) -> usize {
+    reader.read(
+        "FLASHDEAL_MAX_CONNECTIONS",
+        raw.max_connections.as_ref(),
+        16_384,
+        "accepted is an integer from 1 to 1000000",
+        |text| within(text, 1, 1_000_000).map(|number| number as usize),
+    )
+}
+
+pub(super) fn max_connections_per_address(reader: &mut Reader, raw: &RawSettings) -> Option<usize> {
+    reader.read(
+        "FLASHDEAL_MAX_CONNECTIONS_PER_ADDRESS",
+        raw.max_connections_per_address.as_ref(),
+        None,
+        "accepted is an integer from 0 (no limit) to 1000000",
+        |text| within(text, 0, 1_000_000).map(|number| Some(number as usize)),
+    )
+}
+
 pub(super) fn trusted_proxies(reader: &mut Reader, raw: &RawSettings) -> Vec<IpNet> {
     reader.list(
         "FLASHDEAL_TRUSTED_PROXIES",

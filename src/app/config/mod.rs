@@ -60,6 +60,10 @@ pub struct Settings {
     pub rate_per_user: u32,
     /// Orders a second for each address; 0 for no limit.
     pub rate_per_address: u32,
+    /// Connections open at a time.
+    pub max_connections: usize,
+    /// Connections of one address; 0 for all, `None` for a quarter, and all on loopback.
+    pub max_connections_per_address: Option<usize>,
     /// Proxies whose word counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call.
@@ -147,6 +151,8 @@ impl Settings {
             max_queue: choices::max_queue(r, raw),
             rate_per_user: choices::rate_per_user(r, raw, &auth),
             rate_per_address: choices::rate_per_address(r, raw, &auth),
+            max_connections: choices::max_connections(r, raw),
+            max_connections_per_address: choices::max_connections_per_address(r, raw),
             trusted_proxies: choices::trusted_proxies(r, raw),
             cors_origins: choices::cors_origins(r, raw),
             ops_listen,

@@ -98,6 +98,9 @@ fn of_service(settings: &Settings, database: &Database) -> Settings {
     Settings {
         database: Some(database.servers.clone()),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        // The whole crowd comes from one address.
+        rate_per_address: 0,
+        max_connections_per_address: Some(0),
         ops_listen: None,
         auth: AuthMode::Open,
         migrate: true,

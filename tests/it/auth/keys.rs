@@ -61,6 +61,11 @@ async fn service_on(file: &Path) -> Service {
     .await
 }
 
+fn signed_with(secret: &str) -> String {
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(), &key).expect("a token")
+}
+
 async fn admits(api: &Api, token: &str) -> bool {
     let reply = api.with_token(token).get("/api/users").await;
     if reply.status != 200 {
@@ -127,6 +132,67 @@ async fn a_file_that_went_wrong_keeps_the_old_keys_until_it_is_right_again() {
     publish(&file, &[new.public()]);
     until("the new key is accepted", async || admits(api, &new.token(Some("new"))).await).await;
     assert!(!admits(api, &old.token(Some("old"))).await);
+    service.finish().await;
+}
+
+/// Two lines while tokens of both are about, then one; a weak line is no key.
+#[tokio::test]
+async fn shared_secrets_rotate_without_a_restart() {
+    let place = scratch("auth_secrets");
+    let file = place.join("secret");
+    let (old, new) = (SECRET, "another secret of more than thirty-two bytes");
+    let listed = |lines: &[&str]| {
+        // As a deployment does: a new file, renamed.
+        let fresh = file.with_extension("new");
+        secret_file(&fresh, &(lines.join("\n") + "\n"));
+        std::fs::rename(&fresh, &file).expect("a rename");
+    };
+    listed(&[old]);
+    let path = file.clone();
+    let service = Service::start_with(move |raw| {
+        raw.auth = Some("jwt".to_owned());
+        raw.jwt_secret_file = Some(path);
+    })
+    .await;
+    let api = &service.api;
+    let (of_old, of_new) = (signed_with(old), signed_with(new));
+    assert!(admits(api, &of_old).await);
+    assert!(!admits(api, &of_new).await);
+    listed(&[new, old]);
+    until("the new secret is accepted", async || admits(api, &of_new).await).await;
+    assert!(admits(api, &of_old).await, "as long as it is listed");
+    // Weak, empty, open to others, gone: nothing changes, an error is logged and counted.
+    let refusals = async || {
+        let page = api.with_token(&of_new).get("/metrics").await.expect(200);
+        let page = String::from_utf8_lossy(&page.bytes).into_owned();
+        let line = page.lines().find(|line| {
+            line.starts_with("key_reloads_total")
+                && line.contains("SECRET")
+                && line.contains("refused")
+        });
+        let count = line.and_then(|line| line.rsplit(' ').next()).expect("a counter");
+        count.parse::<u64>().expect("a number")
+    };
+    for (what, spoil) in [
+        ("weak", &(|| listed(&["passwordpasswordpasswordpassword"])) as &dyn Fn()),
+        ("short beside a good one", &|| listed(&[old, "short"])),
+        ("open to others", &|| {
+            let fresh = file.with_extension("new");
+            secret_file(&fresh, old);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            std::fs::set_permissions(&fresh, mode).expect("a mode");
+            std::fs::rename(&fresh, &file).expect("a rename");
+        }),
+        ("gone", &|| std::fs::remove_file(&file).expect("a file")),
+    ] {
+        let before = refusals().await;
+        spoil();
+        until(what, async || refusals().await > before).await;
+        assert!(admits(api, &of_new).await && admits(api, &of_old).await, "{what}");
+    }
+    listed(&[new]);
+    until("the old secret is refused", async || !admits(api, &of_old).await).await;
+    assert!(admits(api, &of_new).await);
     service.finish().await;
 }
 

@@ -1,66 +1,73 @@
-//! Readers that need no service: tokens, money, keys. What they accept must read back the same.
+//! Readers that need no service: the committed corpus of each target and its mutations, and what a
+//! fuzzer that watches coverage has found.
 
-use flashdeal::adapters::token::{Caller, TokenOptions, Verifier, sign};
-use flashdeal::domain::key::IdempotencyKey;
-use flashdeal::domain::money::Money;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{escaped, feed};
-use crate::support::service::SECRET;
+use super::targets::{TARGETS, Target, inputs};
+use super::{escaped, feed_inputs};
 
-/// The contract's own grammar, written down a second time.
-fn is_money(text: &str) -> bool {
-    let Some((whole, cents)) = text.split_once('.') else {
-        return false;
-    };
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let plain = whole == "0" || !whole.starts_with('0');
-    digits(whole) && digits(cents) && whole.len() <= 11 && cents.len() == 2 && plain
+/// Eats one input; a finding says which.
+fn eat(target: &Target, input: &[u8]) {
+    if catch_unwind(AssertUnwindSafe(|| (target.eat)(input))).is_err() {
+        panic!("{}: {}", target.name, escaped(input));
+    }
+}
+
+async fn mutate(name: &str) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
+    feed_inputs(name, inputs(target), target.length_max, async |input| eat(target, input)).await;
+}
+
+#[test]
+fn every_committed_input_is_eaten() {
+    let mut count = 0;
+    for target in &TARGETS {
+        let inputs = inputs(target);
+        assert!(inputs.len() >= 8, "{}: {}", target.name, inputs.len());
+        for input in inputs {
+            eat(target, &input);
+            count += 1;
+        }
+    }
+    println!("fuzz: {count} committed inputs");
+}
+
+#[tokio::test]
+async fn a_body_is_taken_only_for_what_it_says() {
+    mutate("json").await;
 }
 
 #[tokio::test]
 async fn money_is_what_its_grammar_says_and_reads_back() {
-    feed("money", include_str!("money.txt"), 40, async |input| {
-        let text = String::from_utf8_lossy(input);
-        let read = Money::parse(&text);
-        assert_eq!(read.is_ok(), is_money(&text), "{}", escaped(input));
-        if let Ok(money) = read {
-            assert_eq!(money.to_string(), text, "{}", escaped(input));
-            assert!(money <= Money::MAX && Money::from_decimal(money.decimal()) == Some(money));
-        }
-    })
-    .await;
+    mutate("money").await;
 }
 
 #[tokio::test]
 async fn a_key_is_visible_ascii_and_its_two_spellings_are_one() {
-    feed("key", include_str!("key.txt"), 300, async |input| {
-        let Ok(key) = IdempotencyKey::parse(input) else {
-            return;
-        };
-        let text = key.as_str();
-        assert!((1..=255).contains(&text.len()), "{}", escaped(input));
-        assert!(text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)), "{}", escaped(input));
-        let quoted = format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-        assert_eq!(IdempotencyKey::parse(quoted.as_bytes()).as_ref(), Ok(&key), "{quoted}");
-    })
-    .await;
+    mutate("key").await;
 }
 
-/// Only what was signed is accepted, and only as who it was signed for.
 #[tokio::test]
 async fn no_mutation_of_a_token_is_a_token() {
-    let options = TokenOptions { issuer: "flashdeal".into(), audience: "flashdeal".into() };
-    let secret = SECRET.as_bytes();
-    let verifier = Verifier::new(options.clone()).with_secret(secret);
-    let expires_at = jsonwebtoken::get_current_timestamp() + 3_600;
-    let good = sign(&options, secret, Caller::Service, expires_at).expect("a token");
-    assert_eq!(verifier.verify(&good), Ok(Caller::Service));
-    let text = include_str!("token.txt").replace("GOOD", &good);
-    feed("token", &text, 9_000, async |input| {
-        let token = String::from_utf8_lossy(input);
-        if token != good {
-            assert!(verifier.verify(&token).is_err(), "{}", escaped(input));
-        }
-    })
-    .await;
+    mutate("token").await;
+}
+
+#[tokio::test]
+async fn no_claims_are_accepted_that_do_not_say_so() {
+    mutate("claims").await;
+}
+
+#[tokio::test]
+async fn a_cursor_is_of_one_list_and_reads_back() {
+    mutate("cursor").await;
+}
+
+#[tokio::test]
+async fn a_filter_never_reaches_further_than_its_caller() {
+    mutate("query").await;
+}
+
+#[tokio::test]
+async fn a_trace_has_its_grammar_and_only_proxies_are_believed() {
+    mutate("traceparent").await;
 }

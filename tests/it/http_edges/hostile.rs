@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flashdeal::adapters::http::HttpClient;
 use http::Request;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -53,6 +53,54 @@ async fn a_refusal_is_shorter_than_what_was_refused() {
     let reply = service.admin().post_raw("/api/sales", &new_key(), &body).await;
     let reply = reply.refused(400, "validation_failed", "no", "never");
     assert!(reply.bytes.len() < 8 * 1024, "{} bytes", reply.bytes.len());
+    // Characters that are spelled out, and so grow.
+    let members: Vec<String> =
+        (0..20).map(|n| format!("\"{}{n}\":1", "\u{10ffff}".repeat(79))).collect();
+    let body = format!("{{{}}}", members.join(","));
+    let reply = service.admin().post_raw("/api/sales", &new_key(), &body).await;
+    let reply = reply.refused(400, "validation_failed", "no", "never");
+    assert!(reply.bytes.len() < 2 * body.len(), "{} for {}", reply.bytes.len(), body.len());
+    service.finish().await;
+}
+
+/// No head, half a head, a head by the byte, and no second request: thirty seconds, and the place
+/// is free. All side by side, since they take their time.
+#[tokio::test]
+async fn a_head_that_does_not_come_is_given_up_after_thirty_seconds() {
+    let service = Service::start().await;
+    let slow = async |what: &str, said: &str, drip: bool| {
+        let mut socket = TcpStream::connect(service.api.address()).await.expect("a connection");
+        socket.write_all(said.as_bytes()).await.expect("bytes are taken");
+        let begun = Instant::now();
+        let mut answer = Vec::new();
+        let ended = async {
+            let mut part = [0; 512];
+            loop {
+                let next = tokio::time::timeout(Duration::from_secs(1), socket.read(&mut part));
+                match next.await {
+                    Ok(Ok(0) | Err(_)) => return,
+                    Ok(Ok(count)) => answer.extend_from_slice(&part[..count]),
+                    Err(_a_second) if drip => drop(socket.write_all(b"x").await),
+                    Err(_a_second) => {}
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(45), ended).await;
+        assert!(in_time.is_ok(), "{what}: still open");
+        let held = begun.elapsed().as_secs_f64();
+        assert!((28.0..45.0).contains(&held), "{what}: {held} s");
+        (what.to_owned(), String::from_utf8_lossy(&answer).into_owned())
+    };
+    let (a, b, c, d) = tokio::join!(
+        slow("no byte", "", false),
+        slow("half a head", "GET /livez HTTP/1.1\r\nHost: x\r\n", false),
+        slow("a byte a second", "GET /livez HTTP/1.1\r\nHost: x\r\nX: ", true),
+        slow("no second request", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", false),
+    );
+    for (what, answer) in [a, b, c] {
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{what}: {answer}");
+    }
+    assert!(d.1.starts_with("HTTP/1.1 200"), "{}", d.1);
     service.finish().await;
 }
 

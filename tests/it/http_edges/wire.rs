@@ -38,6 +38,10 @@ impl Answer {
 impl Wire {
     pub(crate) async fn open(api: &Api) -> Wire {
         let stream = TcpStream::connect(api.address()).await.expect("a connection");
+        Wire::over(stream)
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Wire {
         Wire { stream, read: Vec::new() }
     }
 

@@ -107,6 +107,9 @@ async fn without_a_database_it_has_a_server_for_as_long_as_it_lasts() {
         ("FLASHDEAL_AUTH", "jwt"),
         ("FLASHDEAL_JWT_SECRET", crate::support::service::SECRET),
         ("FLASHDEAL_DB_CONNECTIONS", "4"),
+        // What one address of a shop's strangers may do, its whole crowd must not be held to.
+        ("FLASHDEAL_RATE_PER_ADDRESS", "1"),
+        ("FLASHDEAL_MAX_CONNECTIONS_PER_ADDRESS", "1"),
     ];
     let (report, said) = ended(&REHEARSE, &environment, 0).await;
     assert_passed(&report);
