@@ -78,6 +78,8 @@ impl Pgbench {
             .arg(format!("--define=buyers={}", world.buyers))
             .arg("--define=limited=false")
             .arg(&world.url)
+            // As the service's transactions say it themselves.
+            .env("PGOPTIONS", "-c plan_cache_mode=force_generic_plan")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()

@@ -8,6 +8,7 @@ mod gone;
 mod lanes;
 mod trouble;
 
+use flashdeal::app::cli::RawSettings;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -58,13 +59,20 @@ impl Gathered {
     }
 }
 
+/// The engine with patience: a slow machine needs a while to gather a group behind a lock.
+pub(super) fn grouped(raw: &mut RawSettings) {
+    raw.engine = Some("grouped".to_owned());
+    raw.lock_timeout = Some("20s".to_owned());
+    raw.request_timeout = Some("90s".to_owned());
+}
+
 /// The engine on a database of its own, with a wire in between that can be watched and broken.
 pub(super) async fn behind_a_wire() -> (Relay, Service) {
     let database = TestDatabase::create().await;
     let relay = Relay::to(&database).await;
     let url = relay.url();
     let service = Service::start_on(database, |raw| {
-        raw.engine = Some("grouped".to_owned());
+        grouped(raw);
         raw.database_url = Some(url);
     })
     .await;

@@ -47,7 +47,11 @@ pub struct Group {
     sale_id: SaleId,
     members: Vec<Member>,
     locking: Locking,
+    until_locked: Option<Held>,
 }
+
+/// Something that is dropped when the sale is locked.
+pub type Held = Box<dyn Send + Sync>;
 
 struct Member {
     order: PlaceOrder,
@@ -84,7 +88,18 @@ impl Group {
             let twin_of = (first != at).then_some(first);
             Member { fingerprint: order.fingerprint(), key, order, twin_of }
         });
-        Group { sale_id, members: members.collect(), locking: Locking::First }
+        let members = members.collect();
+        Group { sale_id, members, locking: Locking::First, until_locked: None }
+    }
+
+    /// Keeps `held` until the sale is locked.
+    pub fn holding(self, held: Option<Held>) -> Group {
+        Group { until_locked: held, ..self }
+    }
+
+    /// What it still holds: the sale was never locked.
+    pub fn into_held(self) -> Option<Held> {
+        self.until_locked
     }
 
     /// Claims the keys. The answer holds what is settled already, by position.
@@ -119,7 +134,7 @@ impl Group {
 
     /// The facts for those still undecided.
     async fn read<T: Transaction>(
-        &self,
+        &mut self,
         transaction: &mut T,
         settled: &[Decided],
     ) -> Result<Facts, StoreError> {
@@ -135,6 +150,7 @@ impl Group {
         let lock = transaction.lock_sale(self.sale_id).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
         let lock = lock?;
+        self.until_locked = None;
         let began = Instant::now();
         let buyers = transaction.lock_buyers(&lock, &users).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "wallet").record(began.elapsed());

@@ -1,8 +1,13 @@
 //! `grouped`: the orders that wait for one sale are decided together, in one transaction.
 //!
-//! While one group commits, the next gathers by itself: a lone order goes at once, a crowd shares
-//! one lock and one flush. Nothing lingers in the hope of company. Orders are decided in the order
-//! in which they joined their lane.
+//! While one group is decided, the next gathers by itself: a lone order goes at once, a crowd
+//! shares one lock and one flush. Nothing lingers in the hope of company.
+//!
+//! Two groups of a sale are under way at most: one holds the sale's lock, and behind it, from that
+//! moment on, the next claims its keys and waits for the lock in the database, which hands it over
+//! at COMMIT without a word to us. A group asks for the lock only when its predecessor has it, so
+//! orders are decided in the order in which they joined their lane; only those whose transaction
+//! has to be run again, after a lost session or for one bad item among them, let later ones pass.
 //!
 //! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
 //! key that another session holds, is split until the trouble stands alone.
@@ -14,7 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::group::{Group, count_keys};
+use super::group::{Group, Held, count_keys};
 use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
 use super::{Deciding, Engine, OrderAnswer};
 use crate::domain::id::SaleId;
@@ -87,8 +92,7 @@ impl<S: Store> Engine for Grouped<S> {
                 // where it stands, without a word to another task.
                 let turn = Turn { shared: Arc::clone(&self.shared), sale };
                 return Box::pin(async move {
-                    turn.shared.next_group(sale).await;
-                    drop(turn);
+                    run(turn).await;
                     decided.await.unwrap_or_else(gone)
                 });
             }
@@ -122,9 +126,10 @@ fn gone(_: oneshot::error::RecvError) -> Result<OrderAnswer, Fault> {
     Err(Fault::Internal("a lane ended without an answer".to_owned()))
 }
 
-/// The right to run a lane. When it ends, also by a panic, the lane ends or is run on by a task of
-/// its own. Whoever waits for an answer waits for that task, so shut-down, which waits for them,
-/// needs no list of runners.
+/// The right to take the next group of a lane and to bring it to the sale's lock. There it passes
+/// on, at the latest when the group has ended, also by a panic: the lane ends, or a task of its own
+/// takes the next group. Whoever waits for an answer waits for that task, so shut-down, which waits
+/// for them, needs no list of runners.
 struct Turn<S: Store> {
     shared: Arc<Shared<S>>,
     sale: SaleId,
@@ -133,32 +138,25 @@ struct Turn<S: Store> {
 impl<S: Store> Drop for Turn<S> {
     fn drop(&mut self) {
         if !self.shared.lanes.end(self.sale) {
-            tokio::spawn(run_on(Turn { shared: Arc::clone(&self.shared), sale: self.sale }));
+            tokio::spawn(run(Turn { shared: Arc::clone(&self.shared), sale: self.sale }));
         }
     }
 }
 
-/// Runs a lane until nobody waits in it. A defect that panics ends one group: the turn is dropped,
-/// and the next task goes on.
-async fn run_on<S: Store>(turn: Turn<S>) {
-    while turn.shared.next_group(turn.sale).await {}
+/// Takes what waits and decides it.
+async fn run<S: Store>(turn: Turn<S>) {
+    let (shared, sale) = (Arc::clone(&turn.shared), turn.sale);
+    // The slot first: while a lane waits for it, its next group grows.
+    let Ok(_slot) = shared.slots.acquire().await else { return };
+    let taken = shared.lanes.take(sale, GROUP_MAX);
+    shared.decide(sale, taken, Box::new(turn)).await;
 }
 
 impl<S: Store> Shared<S> {
-    /// Takes what waits and decides it; `false` when nobody waits.
-    async fn next_group(&self, sale: SaleId) -> bool {
-        // The slot first: while a lane waits for it, its next group grows.
-        let Ok(_slot) = self.slots.acquire().await else { return false };
-        let taken = self.lanes.take(sale, GROUP_MAX);
-        if taken.is_empty() {
-            return false;
-        }
-        self.decide(sale, taken).await;
-        true
-    }
-
-    /// Decides a group, in parts where it cannot be decided whole.
-    async fn decide(&self, sale: SaleId, taken: Vec<Waiting>) {
+    /// Decides a group, in parts where it cannot be decided whole. The turn goes with the whole
+    /// group, and where that never came to the lock, with the last part.
+    async fn decide(&self, sale: SaleId, taken: Vec<Waiting>, turn: Held) {
+        let mut turn = Some(turn);
         let mut parts = vec![self.turn_away_late(taken)];
         while let Some(part) = parts.pop() {
             let Some(first) = part.first() else { continue };
@@ -166,8 +164,11 @@ impl<S: Store> Shared<S> {
             let span = tracing::debug_span!("group", %sale, size = part.len());
             metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
             let orders = part.iter().map(|waiting| waiting.order.clone()).collect();
-            let mut group = Group::new(sale, orders);
-            match transact(&self.store, deadline, &mut group).instrument(span).await {
+            let with_it = if parts.is_empty() { turn.take() } else { None };
+            let mut group = Group::new(sale, orders).holding(with_it);
+            let decided = transact(&self.store, deadline, &mut group).instrument(span).await;
+            turn = turn.or(group.into_held());
+            match decided {
                 Ok(answers) => {
                     count_keys(&answers);
                     self.pace.decided(part.len());

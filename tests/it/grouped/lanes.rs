@@ -10,7 +10,7 @@ use flashdeal::logic::orders::grouped::{Grouped, GroupedOptions};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Gathered, behind_a_wire, transactions};
+use super::{Gathered, behind_a_wire, grouped, transactions};
 use crate::store_contract::worlds::{make_user, open_sale, wish, year};
 use crate::support::Service;
 use crate::support::crowd::{Wish, crowd, seed_buyers};
@@ -19,7 +19,7 @@ use flashdeal::ports::store::{Store, Transaction};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_is_decided_together_and_in_the_order_of_arrival() {
-    let service = Service::start_with(|raw| raw.engine = Some("grouped".to_owned())).await;
+    let service = Service::start_with(grouped).await;
     let buyers = seed_buyers(&service.database, 80, "10.00").await;
     let sale = service.api.sale("10.00", 50).await;
     let gathered = Gathered::behind_the_sale(&service, &sale, &buyers).await;
@@ -104,7 +104,7 @@ async fn of_ten_thousand_pairs_the_first_to_come_is_decided_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_with_lanes_on_one_sale_sell_each_unit_once() {
-    let first = Service::start_with(|raw| raw.engine = Some("grouped".to_owned())).await;
+    let first = Service::start_with(grouped).await;
     let second = Service::start_on(first.database.clone(), |raw| {
         raw.engine = Some("grouped".to_owned());
     })
