@@ -61,6 +61,9 @@ BEGIN
         RETURN;
     END IF;
     ALTER FUNCTION ledger_is_append_only() OWNER TO flashdeal_migrator;
+    ALTER FUNCTION books_rows_stay() OWNER TO flashdeal_migrator;
+    ALTER FUNCTION orders_refer() OWNER TO flashdeal_migrator;
+    ALTER FUNCTION ledger_entries_refer() OWNER TO flashdeal_migrator;
 
     -- What is written once and never changed.
     GRANT INSERT ON installation, users, orders, ledger_entries TO flashdeal_service;

@@ -27,6 +27,7 @@ mod portable;
 mod privileges;
 mod properties;
 mod rates;
+mod references;
 mod sales;
 mod sales_board;
 mod secrets;

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::connect::SessionLimits;
+use super::connect::{BEGIN, SessionLimits};
 use super::error::{commit_error, store_error};
 use super::session::Session;
 use super::{key_repo, look_repo, order_repo, sale_repo, user_repo, wallet_repo};
@@ -93,16 +93,6 @@ impl PgTransaction {
         Ok(())
     }
 }
-
-/// Said in full, so that a database with other defaults behaves the same and a read-only server
-/// says no at once.
-///
-/// Plans are made once for each session: every statement here is a look-up by key or a write of
-/// arrays, so no value could want another plan, and planning the write of a lone order anew cost
-/// the server more than executing it. For this transaction only: reads with filters may gain by a
-/// plan of their own.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-                     SET LOCAL plan_cache_mode = force_generic_plan";
 
 impl Store for PgStore {
     type Transaction = PgTransaction;
