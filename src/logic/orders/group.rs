@@ -47,10 +47,10 @@ pub struct Group {
     sale_id: SaleId,
     members: Vec<Member>,
     locking: Locking,
-    until_locked: Option<Held>,
+    until_written: Option<Held>,
 }
 
-/// Something that is dropped when the sale is locked.
+/// Something that is dropped when all is written and only COMMIT is left.
 pub type Held = Box<dyn Send + Sync>;
 
 struct Member {
@@ -89,17 +89,17 @@ impl Group {
             Member { fingerprint: order.fingerprint(), key, order, twin_of }
         });
         let members = members.collect();
-        Group { sale_id, members, locking: Locking::First, until_locked: None }
+        Group { sale_id, members, locking: Locking::First, until_written: None }
     }
 
-    /// Keeps `held` until the sale is locked.
+    /// Keeps `held` until only COMMIT is left.
     pub fn holding(self, held: Option<Held>) -> Group {
-        Group { until_locked: held, ..self }
+        Group { until_written: held, ..self }
     }
 
-    /// What it still holds: the sale was never locked.
+    /// What it still holds: it never came so far.
     pub fn into_held(self) -> Option<Held> {
-        self.until_locked
+        self.until_written
     }
 
     /// Claims the keys. The answer holds what is settled already, by position.
@@ -134,7 +134,7 @@ impl Group {
 
     /// The facts for those still undecided.
     async fn read<T: Transaction>(
-        &mut self,
+        &self,
         transaction: &mut T,
         settled: &[Decided],
     ) -> Result<Facts, StoreError> {
@@ -150,7 +150,6 @@ impl Group {
         let lock = transaction.lock_sale(self.sale_id).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
         let lock = lock?;
-        self.until_locked = None;
         let began = Instant::now();
         let buyers = transaction.lock_buyers(&lock, &users).await;
         metrics::histogram!(signals::LOCK_WAIT, "lock" => "wallet").record(began.elapsed());
@@ -284,6 +283,7 @@ impl<T: Transaction> Work<T> for Group {
         if winners.orders.is_empty() {
             return Ok(Ending::Rollback(answers));
         }
+        self.until_written = None;
         Ok(Ending::Commit(answers))
     }
 }
