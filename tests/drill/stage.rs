@@ -2,7 +2,7 @@
 //! each of them back.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,11 +13,12 @@ use nix::unistd::Pid;
 use sqlx::PgConnection;
 
 use crate::board::Board;
+use crate::disk::SmallDisk;
 use crate::support::api::Api;
 use crate::support::data_dir::{DataDir, until};
 use crate::support::locks::run;
 use crate::support::postgres::TestDatabase;
-use crate::support::process::{ServeProcess, flashdeal};
+use crate::support::process::{ServeProcess, THIS_BUILD, command_of};
 use crate::support::relay::Relay;
 use crate::support::service::scratch;
 
@@ -64,8 +65,12 @@ pub(crate) struct Stage {
     /// The way of each instance to the database.
     pub(crate) wires: [Relay; 2],
     instances: [ServeProcess; 2],
+    /// What they run.
+    binaries: [PathBuf; 2],
     /// Where they are.
     pub(crate) doors: Doors,
+    /// What the orders lie on, when it can be filled.
+    pub(crate) disk: Option<SmallDisk>,
 }
 
 impl Stage {
@@ -74,8 +79,27 @@ impl Stage {
         Stage::set_with(|options| options).await
     }
 
+    /// Starts everything, with the orders on a disk that can be filled, where one can be had.
+    pub(crate) async fn set_on_small_disk() -> Stage {
+        let mut stage = Stage::set().await;
+        stage.disk = SmallDisk::below_orders(&stage.data_dir.cluster(), &stage.database).await;
+        stage
+    }
+
+    /// Starts everything, with services of another build.
+    pub(crate) async fn set_of(binary: &Path) -> Stage {
+        Stage::build(|options| options, binary).await
+    }
+
     /// Starts everything, with a server that differs.
     pub(crate) async fn set_with(change: impl FnOnce(EmbeddedOptions) -> EmbeddedOptions) -> Stage {
+        Stage::build(change, Path::new(THIS_BUILD)).await
+    }
+
+    async fn build(
+        change: impl FnOnce(EmbeddedOptions) -> EmbeddedOptions,
+        binary: &Path,
+    ) -> Stage {
         let place = scratch(&format!("drill-{}", std::process::id()));
         let mut options = EmbeddedOptions::new(&place);
         options.max_connections = MAX_CONNECTIONS;
@@ -84,11 +108,15 @@ impl Stage {
         let server = EmbeddedServer::start(change(options)).await.expect("a server");
         let database = TestDatabase { url: server.connection().url() };
         let wires = [Relay::to(&database).await, Relay::to(&database).await];
-        let instances = [serve(&wires[0], &place).await, serve(&wires[1], &place).await];
+        let instances =
+            [serve(&wires[0], &place, binary).await, serve(&wires[1], &place, binary).await];
+        let binaries = [binary.to_owned(), binary.to_owned()];
         let addresses = [0, 1].map(|at| RwLock::new(instances[at].api.address()));
         let doors = Doors(Arc::new(addresses));
         let data_dir = DataDir::at(place.clone());
-        let stage = Stage { server, data_dir, place, database, wires, instances, doors };
+        let disk = None;
+        let stage =
+            Stage { server, data_dir, place, database, wires, instances, binaries, doors, disk };
         run(&mut stage.session().await, TRAPS).await;
         stage
     }
@@ -118,9 +146,25 @@ impl Stage {
     /// Ends an instance as a power cut would, and starts another in its place.
     pub(crate) async fn kill_service(&mut self, instance: usize) {
         self.signal(instance, Signal::SIGKILL);
-        let next = serve(&self.wires[instance], &self.place).await;
+        let next = self.serve(instance).await;
+        self.instances[instance].ended().await;
+        self.instances[instance] = next;
+    }
+
+    /// Ends an instance in order and starts another build in its place. How it ended.
+    pub(crate) async fn exchange_service(&mut self, instance: usize, binary: &Path) -> Option<i32> {
+        self.signal(instance, Signal::SIGTERM);
+        let code = self.instances[instance].ended().await;
+        binary.clone_into(&mut self.binaries[instance]);
+        self.instances[instance] = self.serve(instance).await;
+        code
+    }
+
+    async fn serve(&self, instance: usize) -> ServeProcess {
+        let binary = &self.binaries[instance];
+        let next = serve(&self.wires[instance], &self.place, binary).await;
         self.doors.moved(instance, next.api.address());
-        std::mem::replace(&mut self.instances[instance], next).exit().await;
+        next
     }
 
     /// Ends the postmaster as the kernel would, and waits until another takes sessions.
@@ -148,7 +192,7 @@ impl Stage {
     }
 
     /// The server's data directory.
-    pub(crate) fn place(&self) -> &std::path::Path {
+    pub(crate) fn place(&self) -> &Path {
         &self.place
     }
 
@@ -189,7 +233,7 @@ impl Stage {
 }
 
 /// Clears away what a closed stage has left.
-pub(crate) fn clear(place: &std::path::Path) {
+pub(crate) fn clear(place: &Path) {
     let cluster = DataDir::at(place.to_owned()).cluster();
     for left in [cluster.as_path(), place] {
         // What is gone already is as good.
@@ -197,19 +241,19 @@ pub(crate) fn clear(place: &std::path::Path) {
     }
 }
 
-async fn serve(wire: &Relay, place: &std::path::Path) -> ServeProcess {
+async fn serve(wire: &Relay, place: &Path, binary: &Path) -> ServeProcess {
     let url = wire.url();
     let mut environment = SETTINGS.to_vec();
     environment.push(("DATABASE_URL", &url));
     let engine = engine();
     environment.push(("FLASHDEAL_ENGINE", &engine));
-    let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
+    let mut command = command_of(binary, &["serve", "--listen", "127.0.0.1:0"], &environment);
     let log = std::fs::File::options().create(true).append(true).open(place.join("service.log"));
     command.stderr(Stdio::from(log.expect("a log")));
     ServeProcess::of(command).await
 }
 
-/// Stand-ins for a full disk and for a server that has become read-only: what PostgreSQL says then,
+/// Stand-ins for a full disk (where none can be had) and for a server that has become read-only: what PostgreSQL says then,
 /// at the moment when the order is written.
 const TRAPS: &str = "
     CREATE FUNCTION drill_disk_full() RETURNS trigger LANGUAGE plpgsql AS $$

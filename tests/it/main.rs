@@ -18,6 +18,7 @@ mod fuzz;
 mod grouped;
 mod http_edges;
 mod lists;
+mod migrations;
 mod model;
 mod operate;
 mod orders;
