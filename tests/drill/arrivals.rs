@@ -14,8 +14,10 @@ use tokio::task::JoinSet;
 
 use crate::support::api::new_key;
 
-/// Sockets open at a time. Who finds none is counted and goes away.
-const SOCKETS_MAX: usize = 6_000;
+/// Sockets, all open before the first order arrives. Who finds none is counted and goes away.
+const SOCKETS: usize = 2_000;
+/// Opened side by side: fewer than a listener keeps waiting.
+const OPENED_TOGETHER: usize = 100;
 /// How often the generator looks whether somebody has come.
 const TICK: Duration = Duration::from_millis(1);
 /// No answer of a living service takes longer.
@@ -109,16 +111,20 @@ impl Hall {
         let idle = lock(&self.idle).pop();
         let mut socket = match idle {
             Some(socket) => socket,
-            None => {
-                let stream = TcpStream::connect(self.target.address).await?;
-                stream.set_nodelay(true)?;
-                Socket { stream, read: Vec::with_capacity(1_024) }
-            }
+            None => Socket::to(self.target.address).await?,
         };
         socket.stream.write_all(self.target.request().as_bytes()).await?;
         let answer = socket.answer().await?;
         lock(&self.idle).push(socket);
         Ok(answer)
+    }
+
+    async fn open(&self, sockets: usize) {
+        for _ in 0..sockets.div_ceil(OPENED_TOGETHER) {
+            let opening = (0..OPENED_TOGETHER).map(|_| Socket::to(self.target.address));
+            let opened = futures_util::future::try_join_all(opening).await;
+            lock(&self.idle).extend(opened.expect("sockets"));
+        }
     }
 
     fn end(&self) -> Outcome {
@@ -141,6 +147,12 @@ impl Target {
 }
 
 impl Socket {
+    async fn to(address: SocketAddr) -> io::Result<Socket> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Socket { stream, read: Vec::with_capacity(1_024) })
+    }
+
     /// Reads one whole answer.
     async fn answer(&mut self) -> io::Result<Answer> {
         self.read.clear();
@@ -166,6 +178,7 @@ impl Socket {
 /// Lets so many arrive each second, for a while; waits for the last answer.
 pub(crate) async fn open(target: &Target, per_second: f64, lasting: Duration) -> Outcome {
     let (hall, mut visits) = (Hall::of(target), JoinSet::new());
+    hall.open(SOCKETS).await;
     let (mut arrived, mut turned_away) = (0, 0);
     let began = Instant::now();
     let mut next = began;
@@ -174,7 +187,7 @@ pub(crate) async fn open(target: &Target, per_second: f64, lasting: Duration) ->
         while visits.try_join_next().is_some() {}
         while next <= Instant::now() && next - began < lasting {
             arrived += 1;
-            if visits.len() < SOCKETS_MAX {
+            if visits.len() < SOCKETS {
                 let (hall, at) = (Arc::clone(&hall), next);
                 visits.spawn(async move { hall.visit(at).await });
             } else {

@@ -45,6 +45,12 @@ impl Line {
                 board.answered("no connection");
                 Told::NotNow("no connection".to_owned())
             }
+            Ok(Err(ClientError::Http(error))) if error.is_closed() || error.is_canceled() => {
+                // An idle connection that the service has closed meanwhile.
+                self.open = None;
+                board.answered("closed connection, nothing sent");
+                Told::Unknown
+            }
             Ok(Err(_broken)) => {
                 self.open = None;
                 board.answered("no answer");
