@@ -253,8 +253,8 @@ async fn serve(wire: &Relay, place: &Path, binary: &Path) -> ServeProcess {
     ServeProcess::of(command).await
 }
 
-/// Stand-ins for a full disk (where none can be had) and for a server that has become read-only: what PostgreSQL says then,
-/// at the moment when the order is written.
+/// Stand-ins for a full disk (where none can be had) and for a server that has become read-only:
+/// what PostgreSQL says then, at the moment when the order is written.
 const TRAPS: &str = "
     CREATE FUNCTION drill_disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
