@@ -20,6 +20,8 @@ const SOCKETS: usize = 2_000;
 const OPENED_TOGETHER: usize = 100;
 /// How often the generator looks whether somebody has come.
 const TICK: Duration = Duration::from_millis(1);
+/// A service closes what was idle for 30 s: a socket that has waited so long is not used again.
+const IDLE_MAX: Duration = Duration::from_secs(20);
 /// No answer of a living service takes longer.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
@@ -79,6 +81,7 @@ struct Answer {
 struct Socket {
     stream: TcpStream,
     read: Vec<u8>,
+    used: Instant,
 }
 
 /// Idle sockets, and what was told so far.
@@ -110,11 +113,12 @@ impl Hall {
     async fn exchange(&self) -> io::Result<Answer> {
         let idle = lock(&self.idle).pop();
         let mut socket = match idle {
-            Some(socket) => socket,
-            None => Socket::to(self.target.address).await?,
+            Some(socket) if socket.used.elapsed() < IDLE_MAX => socket,
+            _ => Socket::to(self.target.address).await?,
         };
         socket.stream.write_all(self.target.request().as_bytes()).await?;
         let answer = socket.answer().await?;
+        socket.used = Instant::now();
         lock(&self.idle).push(socket);
         Ok(answer)
     }
@@ -150,7 +154,7 @@ impl Socket {
     async fn to(address: SocketAddr) -> io::Result<Socket> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Socket { stream, read: Vec::with_capacity(1_024) })
+        Ok(Socket { stream, read: Vec::with_capacity(1_024), used: Instant::now() })
     }
 
     /// Reads one whole answer.
