@@ -47,6 +47,8 @@ pub(crate) struct Outcome {
     pub(crate) admitted: Vec<u64>,
     /// And of each 503 that says when to come again.
     pub(crate) shed: Vec<u64>,
+    /// Those of them that nobody knows the outcome of: there may be an order.
+    pub(crate) unknown: u64,
     /// Everything else, which nobody should be told.
     pub(crate) others: BTreeMap<String, u64>,
     /// When each 201 came.
@@ -62,7 +64,10 @@ impl Outcome {
                 self.admitted.push(micros);
                 self.moments.push(now);
             }
-            Ok(Answer { status: 503, says_when: true, .. }) => self.shed.push(micros),
+            Ok(Answer { status: 503, says_when: true, unknown }) => {
+                self.shed.push(micros);
+                self.unknown += u64::from(unknown);
+            }
             Ok(Answer { status, says_when, .. }) => {
                 let when = if says_when { ", says when" } else { "" };
                 *self.others.entry(format!("{status}{when}")).or_default() += 1;
@@ -75,6 +80,7 @@ impl Outcome {
 struct Answer {
     status: u16,
     says_when: bool,
+    unknown: bool,
 }
 
 /// A keep-alive connection.
@@ -173,7 +179,9 @@ impl Socket {
             let length: usize = field("content-length:").and_then(|n| n.parse().ok()).unwrap_or(0);
             if self.read.len() >= end + 4 + length {
                 let status = head.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-                return Ok(Answer { status, says_when: field("retry-after:").is_some() });
+                let code = b"\"outcome_unknown\"";
+                let unknown = self.read[end..].windows(code.len()).any(|window| window == code);
+                return Ok(Answer { status, says_when: field("retry-after:").is_some(), unknown });
             }
         }
     }

@@ -17,6 +17,7 @@ mod faults;
 mod fuzz;
 mod grouped;
 mod http_edges;
+mod laws;
 mod lists;
 mod migrations;
 mod model;
