@@ -54,6 +54,7 @@ END $$;
 CREATE TRIGGER ledger_entries_refer AFTER INSERT ON ledger_entries REFERENCING NEW TABLE AS written
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_entries_refer();
 
+-- unused since 0.1: no version relies on a constraint that a trigger above keeps as well.
 ALTER TABLE orders DROP CONSTRAINT orders_user_id_fkey, DROP CONSTRAINT orders_sale_id_fkey;
 ALTER TABLE ledger_entries
     DROP CONSTRAINT ledger_entries_user_id_fkey, DROP CONSTRAINT ledger_entries_order_id_fkey;

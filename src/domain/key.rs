@@ -216,4 +216,16 @@ mod tests {
         let empty = Fingerprint::of(Operation::CreateUser).optional("name", Some("")).finish();
         assert_ne!(absent, empty);
     }
+    #[test]
+    fn operations_are_stored_under_different_names() {
+        let all = [
+            (Operation::PlaceOrder, "order"),
+            (Operation::CreateDeposit, "deposit"),
+            (Operation::CreateUser, "user"),
+            (Operation::CreateSale, "sale"),
+        ];
+        for (operation, name) in all {
+            assert_eq!(operation.name(), name);
+        }
+    }
 }

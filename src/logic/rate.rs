@@ -114,4 +114,14 @@ mod tests {
     fn no_orders_a_second_means_no_limit() {
         assert!(Rate::<u8>::per_second(0).is_none());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_no_room_for_another_bucket_a_stranger_is_let_in_and_nobody_else() {
+        let rate = Rate::per_second(1).unwrap();
+        assert!((0..CALLERS_MAX).all(|caller| rate.take(caller).is_ok()));
+        assert!((0..10).all(|_| rate.take(CALLERS_MAX).is_ok()), "a stranger");
+        assert_eq!(rate.lock().len(), CALLERS_MAX);
+        let known = CALLERS_MAX - 1;
+        assert!(rate.take(known).is_ok() && rate.take(known).is_err(), "who has a bucket");
+    }
 }

@@ -230,3 +230,18 @@ fn pause_before(attempt: u32) -> Duration {
     let ceiling = PAUSE_FIRST.saturating_mul(1 << attempt.min(8)).min(PAUSE_MAX);
     ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_the_attempts_and_are_bounded_and_never_the_same() {
+        for attempt in 0..20 {
+            let ceiling = (PAUSE_FIRST * 2_u32.pow(attempt.min(8))).min(PAUSE_MAX);
+            let pauses: Vec<Duration> = (0..64).map(|_| pause_before(attempt)).collect();
+            assert!(pauses.iter().all(|pause| *pause >= ceiling / 2 && *pause <= ceiling));
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "they spread");
+        }
+    }
+}

@@ -17,6 +17,7 @@ pub(crate) struct Board {
     /// Microseconds since the beginning of the last 201, by instance and sale.
     last: [[AtomicU64; SALES]; 2],
     orders: AtomicU64,
+    made: AtomicU64,
     requests: AtomicU64,
     notes: Mutex<Notes>,
 }
@@ -38,6 +39,7 @@ impl Board {
             began: Instant::now(),
             last: Default::default(),
             orders: AtomicU64::new(0),
+            made: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             notes: Mutex::default(),
         }
@@ -58,6 +60,21 @@ impl Board {
         self.orders.fetch_add(1, Ordering::Relaxed);
         let now = u64::try_from(self.began.elapsed().as_micros()).expect("not that long");
         self.last[instance][sale].fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// How long it has been on the wall.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// An answer 201 was the first with its order.
+    pub(crate) fn made_one(&self) {
+        self.made.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Orders whose first answer arrived: a few less than there are.
+    pub(crate) fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// When one of these acknowledged its last order, counted from the beginning.

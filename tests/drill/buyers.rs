@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 
 use crate::board::Board;
 use crate::journal::{History, Told, Wish};
-use crate::line::{Line, hang_up};
+use crate::line::{Leaving, Line, leave};
 use crate::shop::{Shop, now};
 use crate::stage::Doors;
 
 /// Buyers at work at the same time.
-const BUYERS: usize = 48;
+const BUYERS: usize = 192;
 /// Before the next attempt, in milliseconds. A person would wait longer.
-const PAUSE: std::ops::Range<u64> = 10..60;
+const PAUSE: std::ops::Range<u64> = 30..200;
 /// How long one key may take to be finished, faults and all.
 const FINISHED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -150,8 +150,10 @@ impl Buyer {
     async fn leave(&mut self, history: &mut History) {
         let wait = Duration::from_micros(self.chance.u64(..20_000));
         let instance = self.chance.usize(..2);
-        let left = hang_up(&self.doors, instance, wait, &history.wish, &self.shop).await;
-        self.board.fault("client: hang-up", 1);
+        let how = [Leaving::HangUp, Leaving::HangUp, Leaving::HalfSent, Leaving::HalfClose];
+        let how = how[self.chance.usize(..how.len())];
+        let left = leave(&self.doors, instance, (how, wait), &history.wish, &self.shop).await;
+        self.board.fault(how.name(), 1);
         history.attempts.push(left);
     }
 

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::time::sleep;
 
 use crate::board::Board;
 use crate::plan::{Fault, Plan};
-use crate::shop::Shop;
+use crate::server_faults::{self, ask, execute};
+use crate::shop::{RICH, Shop};
 use crate::stage::Stage;
 use crate::support::locks::{Held, run};
 use crate::support::relay::Break;
@@ -19,7 +19,7 @@ use crate::support::relay::Break;
 /// How many times its bar a recovery may take on a machine that is busy with other work.
 const CROWDED: u32 = 3;
 /// How often the board is looked at.
-const LOOK: Duration = Duration::from_millis(1);
+pub(crate) const LOOK: Duration = Duration::from_millis(1);
 /// Between two faults.
 const PAUSE: std::ops::Range<u64> = 5..60;
 /// No order for so long is the end of the drill, not a slow recovery.
@@ -32,7 +32,7 @@ const RATE_WITHIN: Duration = Duration::from_secs(5);
 const RATE_OVER: Duration = Duration::from_millis(200);
 
 /// Where to look for the first order after a fault.
-struct After {
+pub(crate) struct After {
     ended: Instant,
     instance: Option<usize>,
     sale: Option<usize>,
@@ -40,7 +40,8 @@ struct After {
 }
 
 impl After {
-    fn now(count: u64) -> After {
+    /// Anywhere, from now on, after so many faults.
+    pub(crate) fn now(count: u64) -> After {
         After { ended: Instant::now(), instance: None, sale: None, count }
     }
 
@@ -128,7 +129,7 @@ async fn inject(
         return break_wire(stage, instance, how, chance).await;
     }
     match fault {
-        Fault::Terminate => terminate(stage, chance.i32(1..=3)).await,
+        Fault::Terminate => terminate(stage, chance.i32(2..=5)).await,
         Fault::LockSale => {
             let sale = chance.usize(..2);
             let held = Held::sale(&stage.database, &shop.sales[sale].id).await;
@@ -152,19 +153,19 @@ async fn inject(
             stage.kill_postgres().await;
             After::now(1)
         }
-        Fault::FullSlots => full_slots(stage, chance).await,
-        Fault::ReadOnlyDefault => read_only_default(stage, chance).await,
-        Fault::ReadOnly => trap(stage, board, "drill_read_only", chance).await,
-        _ => trap(stage, board, "drill_disk_full", chance).await,
+        Fault::FullSlots => server_faults::full_slots(stage, chance).await,
+        Fault::ReadOnlyDefault => server_faults::read_only_default(stage, chance).await,
+        Fault::ReadOnly => server_faults::read_only(stage, board, chance).await,
+        _ => server_faults::disk_full(stage, board, chance).await,
     }
 }
 
-/// Breaks up to three COMMITs of one instance, each on its own.
+/// Breaks up to four COMMITs of one instance, each on its own.
 async fn break_wire(stage: &Stage, instance: usize, how: Break, chance: &mut Rng) -> After {
     let wire = &stage.wires[instance];
     let before = wire.broken();
     let silent = matches!(how, Break::SilentUp | Break::SilentDown);
-    let wanted = if silent { 1 } else { chance.usize(1..=3) };
+    let wanted = if silent { 1 } else { chance.usize(1..=4) };
     wire.break_next("COMMIT", &vec![how; wanted]);
     let began = Instant::now();
     while wire.broken() < before + wanted && began.elapsed() < BREAK_WITHIN {
@@ -194,7 +195,7 @@ async fn terminate(stage: &Stage, most: i32) -> After {
 /// Locks wallets of many buyers first, then the sale, as nobody in the house does.
 async fn rogue(stage: &Stage, shop: &Shop, chance: &mut Rng) -> After {
     let users: Vec<String> =
-        (0..40).map(|_| format!("'{}'", shop.users[chance.usize(..120)].id)).collect();
+        (0..40).map(|_| format!("'{}'", shop.users[chance.usize(..RICH)].id)).collect();
     let wallets = format!(
         "SELECT 1 FROM wallets WHERE user_id IN ({}) ORDER BY user_id DESC FOR UPDATE",
         users.join(", ")
@@ -227,73 +228,4 @@ async fn freeze_session(stage: &Stage, chance: &mut Rng) -> After {
     sleep(Duration::from_millis(chance.u64(50..800))).await;
     let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
     After::now(1)
-}
-
-/// Takes every slot and ends the services' sessions, so that they need new ones and get none.
-async fn full_slots(stage: &Stage, chance: &mut Rng) -> After {
-    let mut session = stage.session().await;
-    let mut taken = Vec::new();
-    let hold = Duration::from_millis(chance.u64(300..1_000));
-    let began = Instant::now();
-    while began.elapsed() < hold {
-        match sqlx::ConnectOptions::connect(&stage.database.options()).await {
-            Ok(slot) => taken.push(slot),
-            Err(_full) => {
-                let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                           WHERE application_name = 'flashdeal'";
-                ask(&mut session, end.to_owned()).await;
-                sleep(LOOK).await;
-            }
-        }
-    }
-    drop(taken);
-    After::now(1)
-}
-
-/// The service says READ WRITE itself, so it must not notice.
-async fn read_only_default(stage: &Stage, chance: &mut Rng) -> After {
-    let mut session = stage.session().await;
-    for statement in
-        ["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"]
-    {
-        run(&mut session, statement).await;
-    }
-    sleep(Duration::from_millis(chance.u64(100..500))).await;
-    for statement in ["ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"]
-    {
-        run(&mut session, statement).await;
-    }
-    After::now(1)
-}
-
-/// Lets every write of an order fail for a while.
-async fn trap(stage: &Stage, board: &Board, function: &str, chance: &mut Rng) -> After {
-    let mut session = stage.session().await;
-    let set = format!(
-        "CREATE TRIGGER drill_trap BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION
-         {function}()"
-    );
-    if !execute(&mut session, set).await {
-        return After::now(0);
-    }
-    sleep(Duration::from_millis(chance.u64(100..500))).await;
-    for _ in 0..10 {
-        if execute(&mut session, "DROP TRIGGER IF EXISTS drill_trap ON orders".to_owned()).await {
-            return After::now(1);
-        }
-    }
-    board.violation(format!("{function} could not be lifted"));
-    After::now(1)
-}
-
-async fn execute(session: &mut PgConnection, statement: String) -> bool {
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(session).await.is_ok()
-}
-
-async fn ask(session: &mut PgConnection, statement: String) -> i64 {
-    let found = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(session).await;
-    found.unwrap_or_else(|error| {
-        eprintln!("drill: {error}");
-        0
-    })
 }

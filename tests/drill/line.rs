@@ -41,6 +41,16 @@ impl Line {
         let reply = tokio::time::timeout(ANSWER_MAX, self.exchange(shop, wish)).await;
         let told = match reply {
             Ok(Ok(reply)) => told(board, wish, reply),
+            Ok(Err(ClientError::Connect(_))) => {
+                board.answered("no connection");
+                Told::NotNow("no connection".to_owned())
+            }
+            Ok(Err(ClientError::Http(error))) if error.is_closed() || error.is_canceled() => {
+                // An idle connection that the service has closed meanwhile.
+                self.open = None;
+                board.answered("closed connection, nothing sent");
+                Told::Unknown
+            }
             Ok(Err(_broken)) => {
                 self.open = None;
                 board.answered("no answer");
@@ -52,8 +62,11 @@ impl Line {
                 Told::Unknown
             }
         };
-        if matches!(told, Told::Order { .. }) {
+        if let Told::Order { replayed, .. } = &told {
             board.acknowledged(self.instance, wish.sale);
+            if !replayed {
+                board.made_one();
+            }
         }
         let done = Instant::now();
         Attempt { instance: self.instance, sent, done, told, other_body: false }
@@ -118,11 +131,33 @@ fn told(board: &Board, wish: &Wish, reply: HttpReply) -> Told {
     }
 }
 
-/// Sends a wish on a connection of its own and hangs up after a moment.
-pub(crate) async fn hang_up(
+/// How a caller goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// Behind a whole request, without waiting for the answer.
+    HangUp,
+    /// In the middle of a request.
+    HalfSent,
+    /// Says nothing more and listens on, but only for a moment.
+    HalfClose,
+}
+
+impl Leaving {
+    /// Its name in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Leaving::HangUp => "client: hang-up",
+            Leaving::HalfSent => "client: hang-up in the middle of a request",
+            Leaving::HalfClose => "client: half-close behind a request",
+        }
+    }
+}
+
+/// Sends a wish on a connection of its own and goes away after a moment.
+pub(crate) async fn leave(
     doors: &Doors,
     instance: usize,
-    after: Duration,
+    (how, after): (Leaving, Duration),
     wish: &Wish,
     shop: &Shop,
 ) -> Attempt {
@@ -134,8 +169,12 @@ pub(crate) async fn hang_up(
         body.len(),
     );
     if let Ok(mut stream) = TcpStream::connect(doors.address(instance)).await {
+        let end = if how == Leaving::HalfSent { request.len() - 20 } else { request.len() };
         // Whether it arrived is what nobody knows.
-        let _ = stream.write_all(request.as_bytes()).await;
+        let _ = stream.write_all(&request.as_bytes()[..end]).await;
+        if how == Leaving::HalfClose {
+            let _ = stream.shutdown().await;
+        }
         tokio::time::sleep(after).await;
     }
     Attempt { instance, sent, done: Instant::now(), told: Told::Unknown, other_body: false }

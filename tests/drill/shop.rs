@@ -12,7 +12,7 @@ use crate::support::crowd::seed_buyers;
 /// Sales in a round.
 pub(crate) const SALES: usize = 4;
 /// Buyers with money for everything.
-const RICH: usize = 120;
+pub(crate) const RICH: usize = 460;
 /// Buyers with money for little.
 const POOR: usize = 40;
 
@@ -63,7 +63,7 @@ impl Shop {
         let plans: [(u64, u64, Option<u64>); SALES] = [
             (1, 100_000_000, None),
             (249, 100_000_000, None),
-            (5, 400, None),
+            (5, 1_000, None),
             (1, 100_000, Some(7)),
         ];
         let mut sales = Vec::new();
@@ -81,9 +81,9 @@ impl Shop {
     /// The next wish of a buyer.
     pub(crate) fn wish(&self, buyer: usize, turn: usize, chance: &mut Rng) -> Wish {
         let sale = match chance.u32(..100) {
-            0..70 => 0,
-            70..85 => 1,
-            85..95 => 2,
+            0..75 => 0,
+            75..90 => 1,
+            90..96 => 2,
             _ => 3,
         };
         let valid_until = (chance.u32(..10) == 0).then(|| now() + TimeDelta::seconds(60));

@@ -2,7 +2,7 @@
 //! each of them back.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,11 +13,12 @@ use nix::unistd::Pid;
 use sqlx::PgConnection;
 
 use crate::board::Board;
+use crate::disk::SmallDisk;
 use crate::support::api::Api;
 use crate::support::data_dir::{DataDir, until};
 use crate::support::locks::run;
 use crate::support::postgres::TestDatabase;
-use crate::support::process::{ServeProcess, flashdeal};
+use crate::support::process::{ServeProcess, THIS_BUILD, command_of};
 use crate::support::relay::Relay;
 use crate::support::service::scratch;
 
@@ -66,8 +67,12 @@ pub(crate) struct Stage {
     /// The `DATABASE_URL` of each.
     urls: [String; 2],
     instances: [ServeProcess; 2],
+    /// What they run.
+    binaries: [PathBuf; 2],
     /// Where they are.
     pub(crate) doors: Doors,
+    /// What the orders lie on, when it can be filled.
+    pub(crate) disk: Option<SmallDisk>,
 }
 
 impl Stage {
@@ -78,24 +83,34 @@ impl Stage {
 
     /// Starts everything, with services that know a second server and need no wire.
     pub(crate) async fn set_beside(second: &TestDatabase) -> Stage {
-        Stage::set_as(
-            |options| options,
-            |first, _| {
-                let url = first.beside(second);
-                [url.clone(), url]
-            },
-        )
-        .await
+        let urls = |first: &TestDatabase, _: &[Relay; 2]| {
+            let url = first.beside(second);
+            [url.clone(), url]
+        };
+        Stage::build(|options| options, urls, Path::new(THIS_BUILD)).await
+    }
+
+    /// Starts everything, with the orders on a disk that can be filled, where one can be had.
+    pub(crate) async fn set_on_small_disk() -> Stage {
+        let mut stage = Stage::set().await;
+        stage.disk = SmallDisk::below_orders(&stage.data_dir.cluster(), &stage.database).await;
+        stage
+    }
+
+    /// Starts everything, with services of another build.
+    pub(crate) async fn set_of(binary: &Path) -> Stage {
+        Stage::build(|options| options, by_wire, binary).await
     }
 
     /// Starts everything, with a server that differs.
     pub(crate) async fn set_with(change: impl FnOnce(EmbeddedOptions) -> EmbeddedOptions) -> Stage {
-        Stage::set_as(change, |_, wires| [wires[0].url(), wires[1].url()]).await
+        Stage::build(change, by_wire, Path::new(THIS_BUILD)).await
     }
 
-    async fn set_as(
+    async fn build(
         change: impl FnOnce(EmbeddedOptions) -> EmbeddedOptions,
         urls: impl FnOnce(&TestDatabase, &[Relay; 2]) -> [String; 2],
+        binary: &Path,
     ) -> Stage {
         let place = scratch(&format!("drill-{}", std::process::id()));
         let mut options = EmbeddedOptions::new(&place);
@@ -106,11 +121,22 @@ impl Stage {
         let database = TestDatabase { url: server.connection().url() };
         let wires = [Relay::to(&database).await, Relay::to(&database).await];
         let urls = urls(&database, &wires);
-        let instances = [serve(&urls[0], &place).await, serve(&urls[1], &place).await];
+        let instances =
+            [serve(&urls[0], &place, binary).await, serve(&urls[1], &place, binary).await];
+        let binaries = [binary.to_owned(), binary.to_owned()];
         let addresses = [0, 1].map(|at| RwLock::new(instances[at].api.address()));
-        let doors = Doors(Arc::new(addresses));
-        let data_dir = DataDir::at(place.clone());
-        let stage = Stage { server, data_dir, place, database, wires, urls, instances, doors };
+        let stage = Stage {
+            data_dir: DataDir::at(place.clone()),
+            doors: Doors(Arc::new(addresses)),
+            disk: None,
+            server,
+            place,
+            database,
+            wires,
+            urls,
+            instances,
+            binaries,
+        };
         run(&mut stage.session().await, TRAPS).await;
         stage
     }
@@ -140,9 +166,25 @@ impl Stage {
     /// Ends an instance as a power cut would, and starts another in its place.
     pub(crate) async fn kill_service(&mut self, instance: usize) {
         self.signal(instance, Signal::SIGKILL);
-        let next = serve(&self.urls[instance], &self.place).await;
+        let next = self.serve(instance).await;
+        self.instances[instance].ended().await;
+        self.instances[instance] = next;
+    }
+
+    /// Ends an instance in order and starts another build in its place. How it ended.
+    pub(crate) async fn exchange_service(&mut self, instance: usize, binary: &Path) -> Option<i32> {
+        self.signal(instance, Signal::SIGTERM);
+        let code = self.instances[instance].ended().await;
+        binary.clone_into(&mut self.binaries[instance]);
+        self.instances[instance] = self.serve(instance).await;
+        code
+    }
+
+    async fn serve(&self, instance: usize) -> ServeProcess {
+        let binary = &self.binaries[instance];
+        let next = serve(&self.urls[instance], &self.place, binary).await;
         self.doors.moved(instance, next.api.address());
-        std::mem::replace(&mut self.instances[instance], next).exit().await;
+        next
     }
 
     /// Ends the postmaster as the kernel would, and waits until another takes sessions.
@@ -170,7 +212,7 @@ impl Stage {
     }
 
     /// The server's data directory.
-    pub(crate) fn place(&self) -> &std::path::Path {
+    pub(crate) fn place(&self) -> &Path {
         &self.place
     }
 
@@ -222,7 +264,7 @@ impl Stage {
 }
 
 /// Clears away what a closed stage has left.
-pub(crate) fn clear(place: &std::path::Path) {
+pub(crate) fn clear(place: &Path) {
     let cluster = DataDir::at(place.to_owned()).cluster();
     for left in [cluster.as_path(), place] {
         // What is gone already is as good.
@@ -230,19 +272,24 @@ pub(crate) fn clear(place: &std::path::Path) {
     }
 }
 
-async fn serve(url: &str, place: &std::path::Path) -> ServeProcess {
+/// Each instance reaches the database by its own wire.
+fn by_wire(_: &TestDatabase, wires: &[Relay; 2]) -> [String; 2] {
+    [wires[0].url(), wires[1].url()]
+}
+
+async fn serve(url: &str, place: &Path, binary: &Path) -> ServeProcess {
     let mut environment = SETTINGS.to_vec();
     environment.push(("DATABASE_URL", url));
     let engine = engine();
     environment.push(("FLASHDEAL_ENGINE", &engine));
-    let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
+    let mut command = command_of(binary, &["serve", "--listen", "127.0.0.1:0"], &environment);
     let log = std::fs::File::options().create(true).append(true).open(place.join("service.log"));
     command.stderr(Stdio::from(log.expect("a log")));
     ServeProcess::of(command).await
 }
 
-/// Stand-ins for a full disk and for a server that has become read-only: what PostgreSQL says then,
-/// at the moment when the order is written.
+/// Stand-ins for a full disk (where none can be had) and for a server that has become read-only:
+/// what PostgreSQL says then, at the moment when the order is written.
 const TRAPS: &str = "
     CREATE FUNCTION drill_disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';

@@ -150,7 +150,11 @@ async fn the_service_brings_its_database_back_and_loses_no_acknowledged_order() 
     load.progress(8).await;
     let orders = load.finish().await;
     println!("{} orders, {} sent more than once", orders.len(), retried(&orders));
-    assert!(retried(&orders) > 0, "the deaths hit somebody");
+    // The service may have brought a whole group through a death without a word to its buyers.
+    let page = process.api.get("/metrics").await.bytes;
+    let page = String::from_utf8_lossy(&page);
+    let run_again = page.lines().any(|line| line.starts_with("db_retries_total{sqlstate=\"co"));
+    assert!(run_again || retried(&orders) > 0, "the deaths hit somebody");
     shop.settle(process, &orders).await;
 }
 

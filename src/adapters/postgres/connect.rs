@@ -16,13 +16,13 @@ use crate::ports::store::StoreError;
 use super::error::store_error;
 use super::servers::Servers;
 
-/// How a transaction of the house that writes begins: whatever a database or a role defaults to, and
-/// told no at once by a read-only server.
+/// How a transaction of the house that writes begins: whatever a database or a role defaults to,
+/// and told no at once by a read-only server.
 ///
 /// Plans are made once for each session: every statement in such a transaction is a look-up by key
-/// or a write of arrays, so no value could want another plan, and planning the write of a lone order
-/// anew cost the server more than executing it. For this transaction only: reads with filters may
-/// gain by a plan of their own, and behind a pooler nothing is left on the session.
+/// or a write of arrays, so no value could want another plan, and planning the write of a lone
+/// order anew cost the server more than executing it. For this transaction only: reads with filters
+/// may gain by a plan of their own, and behind a pooler nothing is left on the session.
 pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
                          SET LOCAL plan_cache_mode = force_generic_plan";
 

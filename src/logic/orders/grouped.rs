@@ -7,7 +7,8 @@
 //! keys while the first is flushed, and waits for the sale's lock in the database, which hands it
 //! over without a word to us. Two groups of a sale are under way at most, and the later one asks
 //! for the lock when the earlier one has it, so orders are decided in the order in which they
-//! joined their lane. Only a group whose COMMIT is lost lets later orders pass before it runs again.
+//! joined their lane. Only a group whose COMMIT is lost lets later orders pass before it runs
+//! again.
 //!
 //! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
 //! key that another session holds, is split until the trouble stands alone.
@@ -128,8 +129,8 @@ fn gone(_: oneshot::error::RecvError) -> Result<OrderAnswer, Fault> {
 
 /// The right to take the next group of a lane. It passes on when the group has written everything,
 /// at the latest when it has ended, also by a panic: the lane ends, or a task of its own takes the
-/// next group. Whoever waits for an answer waits for that task, so shut-down, which waits
-/// for them, needs no list of runners.
+/// next group. Whoever waits for an answer waits for that task, so shut-down, which waits for them,
+/// needs no list of runners.
 struct Turn<S: Store> {
     shared: Arc<Shared<S>>,
     sale: SaleId,
@@ -153,7 +154,7 @@ async fn run<S: Store>(turn: Turn<S>) {
 }
 
 impl<S: Store> Shared<S> {
-    /// Decides a group, in parts where it cannot be decided whole. The turn goes with the last part.
+    /// Decides a group, in parts where it cannot be decided whole. The turn goes with the last.
     async fn decide(&self, sale: SaleId, taken: Vec<Waiting>, turn: Held) {
         let mut turn = Some(turn);
         let mut parts = vec![self.turn_away_late(taken)];

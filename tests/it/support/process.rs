@@ -1,6 +1,7 @@
 //! The real binary as a child process, for what only a process can suffer.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -14,9 +15,21 @@ use super::api::Api;
 /// How long a child may take to say where it listens.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// A command of the binary with an environment of its own.
+/// The binary of this build.
+pub(crate) const THIS_BUILD: &str = env!("CARGO_BIN_EXE_flashdeal");
+
+/// A command of this build's binary with an environment of its own.
 pub(crate) fn flashdeal(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flashdeal"));
+    command_of(Path::new(THIS_BUILD), arguments, environment)
+}
+
+/// A command of a binary with an environment of its own.
+pub(crate) fn command_of(
+    binary: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Command {
+    let mut command = Command::new(binary);
     command.args(arguments).env_clear().kill_on_drop(true).stdin(Stdio::null());
     for name in ["PATH", "HOME", "LANG", "TMPDIR"] {
         if let Some(value) = std::env::var_os(name) {
@@ -103,6 +116,11 @@ impl ServeProcess {
 
     /// Waits for its end; the exit code, `None` after a signal.
     pub(crate) async fn exit(mut self) -> Option<i32> {
+        self.ended().await
+    }
+
+    /// The same for who keeps it.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
         let status = tokio::time::timeout(START_MAX, self.child.wait());
         status.await.expect("an end in time").expect("a child").code()
     }

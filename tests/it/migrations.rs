@@ -1,0 +1,130 @@
+//! Migrations behind the first: additive, and without a long lock on a table that orders write.
+//! The rules and their reasons are in `migrations/README.md`.
+
+mod rules;
+
+use crate::support::locks::execute;
+use crate::support::postgres::TestDatabase;
+use crate::tidy::{none, sources};
+use rules::Migration;
+
+/// The first version is where an installation begins: nobody sells yet.
+const FOUNDATION: &str = "migrations/0001_";
+
+#[test]
+fn every_migration_behind_the_first_can_be_applied_while_people_buy() {
+    let mut findings = Vec::new();
+    for file in sources(&["migrations"], ".sql") {
+        if !file.path.starts_with(FOUNDATION) {
+            let faults = Migration::of(&file.text).faults();
+            findings.extend(faults.iter().map(|fault| format!("{}: {fault}", file.path)));
+        }
+    }
+    none(findings, "migrations/README.md");
+}
+
+/// Each breaks one rule, and what the rule says of it.
+const BAD: [(&str, &str); 31] = [
+    ("ALTER TABLE orders ADD COLUMN note text", "without SET lock_timeout"),
+    ("SET lock_timeout = 0; ALTER TABLE orders ADD COLUMN a text", "without SET lock_timeout"),
+    ("SET lock_timeout = '60s'; ALTER TABLE orders ADD COLUMN a text", "without SET lock_timeout"),
+    ("SET lock_timeout = '1s'; ALTER TABLE orders ADD a text NOT NULL", "written out"),
+    ("CREATE TRIGGER t AFTER INSERT ON orders EXECUTE FUNCTION f()", "without SET lock_timeout"),
+    ("CREATE INDEX orders_note ON orders (note)", "CONCURRENTLY"),
+    ("CREATE UNIQUE INDEX orders_note ON orders (note)", "CONCURRENTLY"),
+    ("CREATE INDEX CONCURRENTLY orders_note ON orders (note)", "-- no-transaction"),
+    (
+        "-- no-transaction\nCREATE INDEX CONCURRENTLY a ON orders (note);
+         CREATE INDEX CONCURRENTLY b ON orders (reference)",
+        "a file of its own",
+    ),
+    ("REINDEX TABLE orders", "CONCURRENTLY"),
+    ("SET lock_timeout = '1s'; DROP TABLE orders", "drops something"),
+    ("SET lock_timeout = '1s'; ALTER TABLE orders DROP COLUMN reference", "drops something"),
+    ("SET lock_timeout = '1s'; ALTER TABLE orders RENAME TO bought", "renames"),
+    ("SET lock_timeout = '1s'; ALTER TABLE orders RENAME COLUMN total TO sum", "renames"),
+    ("SET lock_timeout = '1s'; ALTER TABLE orders ALTER reference SET NOT NULL", "SET NOT NULL"),
+    ("SET lock_timeout = '1s'; ALTER TABLE orders ADD COLUMN a text NOT NULL", "without a default"),
+    ("SET lock_timeout = '1s'; ALTER TABLE orders ALTER sequence TYPE numeric", "rewrites"),
+    (
+        "SET lock_timeout = '1s'; ALTER TABLE orders ADD COLUMN a uuid DEFAULT gen_random_uuid()",
+        "a default that rewrites",
+    ),
+    (
+        "SET lock_timeout = '1s';
+         ALTER TABLE orders ADD COLUMN a int GENERATED ALWAYS AS (quantity * 2) STORED",
+        "rewrites",
+    ),
+    ("SET lock_timeout = '1s'; ALTER TABLE orders SET UNLOGGED", "rewrites"),
+    (
+        "SET lock_timeout = '1s'; ALTER TABLE orders ADD COLUMN a int CHECK (a > 0)",
+        "inside ADD COLUMN",
+    ),
+    (
+        "SET lock_timeout = '1s'; ALTER TABLE orders ADD COLUMN a uuid REFERENCES sales (id)",
+        "inside ADD COLUMN",
+    ),
+    (
+        "SET lock_timeout = '1s'; ALTER TABLE orders ADD CONSTRAINT c CHECK (quantity < 50)",
+        "without NOT VALID",
+    ),
+    (
+        "SET lock_timeout = '1s';
+         ALTER TABLE orders ADD CONSTRAINT f FOREIGN KEY (user_id) REFERENCES users (id)",
+        "without NOT VALID",
+    ),
+    (
+        "SET lock_timeout = '1s'; ALTER TABLE orders ADD CONSTRAINT u UNIQUE (reference)",
+        "USING INDEX",
+    ),
+    (
+        "SET lock_timeout = '1s';
+         ALTER TABLE orders ADD CONSTRAINT c CHECK (quantity < 101) NOT VALID;
+         ALTER TABLE orders VALIDATE CONSTRAINT c",
+        "VALIDATE CONSTRAINT in a file",
+    ),
+    ("UPDATE orders SET reference = ''", "changes rows"),
+    ("DELETE FROM idempotency_keys", "changes rows"),
+    ("TRUNCATE orders", "empties"),
+    ("CREATE TABLE public.notes (id uuid PRIMARY KEY)", "names a schema"),
+    ("CREATE TABLE notes (id bigserial PRIMARY KEY)", "makes a sequence"),
+];
+
+/// Each is as the rules want it.
+const GOOD: [&str; 8] = [
+    "-- A table of its own: DROP and UPDATE are only words here; so is ';'.
+     CREATE TABLE notes (id uuid PRIMARY KEY, text text NOT NULL DEFAULT 'rename; drop');
+     CREATE INDEX notes_text ON notes (text);
+     ALTER TABLE notes ADD COLUMN about uuid NOT NULL REFERENCES orders (id);",
+    "SET lock_timeout = '1s';
+     ALTER TABLE orders ADD COLUMN note text, ADD COLUMN gift boolean NOT NULL DEFAULT false;",
+    "SET LOCAL lock_timeout TO '500ms';
+     ALTER TABLE sales ADD COLUMN seen_at timestamptz NOT NULL DEFAULT now();",
+    "SET lock_timeout = 1000; /* milliseconds; DROP nothing */
+     ALTER TABLE orders ADD CONSTRAINT few CHECK (quantity < 101) NOT VALID;",
+    "SET lock_timeout = '1s'; ALTER TABLE orders VALIDATE CONSTRAINT few;",
+    "-- no-transaction\nCREATE INDEX CONCURRENTLY orders_note ON orders (note);",
+    "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$
+     BEGIN DELETE FROM notes; RETURN NULL; END $$;
+     SET lock_timeout = '1s';
+     CREATE TRIGGER nothing AFTER DELETE ON notes EXECUTE FUNCTION nothing();",
+    "-- unused since 0.9.0
+     SET lock_timeout = '1s'; ALTER TABLE orders DROP COLUMN gift;",
+];
+
+#[test]
+fn what_would_stop_a_sale_is_refused() {
+    for (text, rule) in BAD {
+        let faults = Migration::of(text).faults();
+        assert!(faults.iter().any(|fault| fault.contains(rule)), "{text}: {faults:?}, not {rule}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_not_is_allowed_and_postgresql_takes_it() {
+    let database = TestDatabase::create().await;
+    for text in GOOD {
+        assert_eq!(Migration::of(text).faults(), Vec::<String>::new(), "{text}");
+        execute(&database, text).await;
+    }
+}
