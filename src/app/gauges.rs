@@ -23,6 +23,9 @@ const DATABASE_EVERY: Duration = Duration::from_secs(5);
 /// The shortest time between two audits, and the share of time they may take.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
 const AUDIT_SHARE: u32 = 100;
+/// How long an audit waits for a moment without waiting orders: it takes a core for some seconds
+/// where there are millions of orders, and a rush is over sooner.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long a look at the database may take; it must not hold up the next.
 const LOOK_MAX: Duration = Duration::from_secs(4);
@@ -43,8 +46,7 @@ pub(super) struct Gauges {
 impl Gauges {
     /// Refreshes until told to stop. Nothing of the service's own waits for the database.
     pub(super) async fn keep(self, stop: CancellationToken) {
-        let audits = keep_audited(self.reads.clone(), self.phase.clone(), stop.clone());
-        tokio::join!(self.keep_own(&stop), self.keep_looking(&stop), audits);
+        tokio::join!(self.keep_own(&stop), self.keep_looking(&stop), self.keep_audited(&stop));
     }
 
     async fn keep_own(&self, stop: &CancellationToken) {
@@ -53,6 +55,31 @@ impl Gauges {
         while !stop.is_cancelled() {
             self.own();
             process.collect();
+            pause(stop, OWN_EVERY).await;
+        }
+    }
+
+    /// Audits the books now and then: at most a hundredth of the time, and in a calm moment.
+    async fn keep_audited(&self, stop: &CancellationToken) {
+        let (mut due, mut checked) = (Instant::now(), None);
+        let mut discrepancies = 0.0;
+        let mut rushed = true;
+        while !stop.is_cancelled() {
+            let was_rushed = std::mem::replace(&mut rushed, self.engine.waiting() > 0);
+            let calm = !(rushed || was_rushed) || Instant::now() >= due + AUDIT_PATIENCE;
+            if self.phase.get() == Phase::Ready && Instant::now() >= due && calm {
+                let began = Instant::now();
+                if let Some(found) = audit(&self.reads).await {
+                    discrepancies = found;
+                    checked = Some(Instant::now());
+                }
+                due = Instant::now() + AUDIT_EVERY.max(began.elapsed() * AUDIT_SHARE);
+            }
+            if let Some(checked) = checked {
+                let age = Instant::now() - checked;
+                metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
+                metrics::gauge!(signals::LEDGER_CHECKED_AGE).set(age.as_secs_f64());
+            }
             pause(stop, OWN_EVERY).await;
         }
     }
@@ -132,28 +159,6 @@ fn show(sample: &Sample) {
             );
             gauge.set(rows as f64);
         }
-    }
-}
-
-/// Audits the books now and then: at most a hundredth of the time.
-async fn keep_audited(reads: PgReads, phase: PhaseCell, stop: CancellationToken) {
-    let (mut due, mut checked) = (Instant::now(), None);
-    let mut discrepancies = 0.0;
-    while !stop.is_cancelled() {
-        if phase.get() == Phase::Ready && Instant::now() >= due {
-            let began = Instant::now();
-            if let Some(found) = audit(&reads).await {
-                discrepancies = found;
-                checked = Some(Instant::now());
-            }
-            due = Instant::now() + AUDIT_EVERY.max(began.elapsed() * AUDIT_SHARE);
-        }
-        if let Some(checked) = checked {
-            let age = Instant::now() - checked;
-            metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
-            metrics::gauge!(signals::LEDGER_CHECKED_AGE).set(age.as_secs_f64());
-        }
-        pause(&stop, OWN_EVERY).await;
     }
 }
 
