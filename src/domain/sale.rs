@@ -106,3 +106,58 @@ impl Sale {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::{DateTime, TimeDelta};
+    use uuid::Uuid;
+
+    fn noon() -> Instant {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn sale(stock: u32, stock_initial: u32) -> Sale {
+        Sale {
+            id: SaleId::new(Uuid::from_u128(1)),
+            name: ShortText::parse("lamp").unwrap(),
+            sku: None,
+            unit_price: Money::from_cents(10),
+            stock,
+            stock_initial,
+            per_user_limit: None,
+            starts_at: noon(),
+            ends_at: Some(noon() + TimeDelta::hours(1)),
+            sold_out_at: Some(noon() + TimeDelta::minutes(1)),
+            created_at: noon() - TimeDelta::hours(1),
+            order_count: 7,
+        }
+    }
+
+    #[test]
+    fn the_status_is_the_window_first_and_then_the_stock() {
+        let moment = TimeDelta::microseconds(1);
+        let cases = [
+            (1, noon() - moment, "upcoming"),
+            (1, noon(), "live"),
+            (0, noon(), "sold_out"),
+            (1, noon() + TimeDelta::hours(1) - moment, "live"),
+            (0, noon() + TimeDelta::hours(1), "ended"),
+        ];
+        for (stock, now, name) in cases {
+            let status = sale(stock, 5).status(now);
+            assert_eq!(status.name(), name, "{stock} at {now}");
+            assert_eq!(SaleStatus::from_name(name), Some(status));
+        }
+        assert_eq!(SaleStatus::from_name("open"), None);
+        assert!(Sale { ends_at: None, ..sale(1, 5) }.is_open(noon() + TimeDelta::days(900)));
+    }
+
+    #[test]
+    fn what_was_answered_when_it_was_made_is_written_again_from_the_sale() {
+        let made = sale(2, 5).as_created();
+        assert_eq!((made.stock, made.order_count, made.sold_out_at), (5, 0, None));
+        let empty = sale(0, 0).as_created();
+        assert_eq!(empty.sold_out_at, Some(empty.created_at), "sold out from the start");
+    }
+}
