@@ -78,14 +78,17 @@ impl Database {
 
     /// A pool under the house's limits.
     pub fn pool(&self, settings: &Settings) -> PgPool {
-        let limits = SessionLimits::under(settings.lock_timeout);
-        connect::pool(self.servers.clone().with_limits(limits), settings.db_connections)
+        connect::pool(self.limited(settings), settings.db_connections)
+    }
+
+    /// Its servers, under the house's limits.
+    pub fn limited(&self, settings: &Settings) -> Servers {
+        self.servers.clone().with_limits(SessionLimits::under(settings.lock_timeout))
     }
 
     /// Leads a pool that was made before a server was chosen.
     pub fn lead(&self, pool: &PgPool, settings: &Settings) {
-        let limits = SessionLimits::under(settings.lock_timeout);
-        self.servers.clone().with_limits(limits).lead(pool);
+        self.limited(settings).lead(pool);
     }
 
     /// One session without a time limit for statements, for commands.
@@ -108,7 +111,7 @@ impl Database {
     pub async fn wait(&self, settings: &Settings) -> Result<(), DatabaseError> {
         let began = Instant::now();
         let limits = SessionLimits::under(settings.lock_timeout);
-        let servers = self.servers.clone().with_limits(limits);
+        let servers = self.limited(settings);
         let mut said = false;
         loop {
             let reason = match servers.choose().await {

@@ -121,8 +121,7 @@ async fn listen(
     let (phase, tasks) = (PhaseCell::default(), TaskTracker::new());
     let gate = Gate::new(reserved(settings.db_connections) as usize, GATE_WAIT_MAX);
     let limits = SessionLimits::under(settings.lock_timeout);
-    let servers = database.servers.clone().with_limits(limits);
-    let reads = PgReads::new(pool.clone(), gate.clone(), servers);
+    let reads = PgReads::new(pool.clone(), gate.clone(), database.limited(settings));
     let engine = engine(settings, &pool, reads.clone());
     telemetry::begin_orders_at_zero(engine.name(), &settings.currency);
     let context = Context::new(
@@ -242,9 +241,8 @@ impl Running {
             tracing::warn!("{warning}");
         }
         self.phase.set(Phase::Ready);
-        let limits = SessionLimits::under(settings.lock_timeout);
         let watch = monitor::Watch {
-            servers: self.database.servers.clone().with_limits(limits),
+            servers: self.database.limited(settings),
             pool: self.pool.clone(),
             phase: self.phase.clone(),
         };

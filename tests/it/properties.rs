@@ -7,15 +7,15 @@ use flashdeal::domain::books::{Books, check};
 use flashdeal::domain::decision::{Buyer, debit_for, decide};
 use flashdeal::domain::id::{EntryId, Id, OrderId, SaleId, UserId};
 use flashdeal::domain::key::IdempotencyKey;
-use flashdeal::domain::ledger::{EntryKind, LedgerEntry};
 use flashdeal::domain::money::Money;
 use flashdeal::domain::order::PlaceOrder;
 use flashdeal::domain::quantity::Quantity;
 use flashdeal::domain::sale::Sale;
 use flashdeal::domain::text::ShortText;
-use flashdeal::domain::wallet::Wallet;
 use proptest::prelude::*;
 use uuid::Uuid;
+
+use crate::store_contract::worlds::deposit_of;
 
 /// One wish: who (3 is nobody), where (2 is nowhere), how much, when, and until when.
 type Wish = (usize, usize, u64, i64, Option<i64>);
@@ -54,19 +54,8 @@ fn world(stock: u32, limit: u32, deposits: [u64; 3]) -> Books {
         books.sales.insert(id, made);
     }
     for (number, cents) in deposits.into_iter().enumerate() {
-        let (user_id, amount) = (user(number), Money::from_cents(cents));
-        let mut wallet = Wallet { user_id, balance: Money::ZERO, entry_count: 0 };
-        let entry = LedgerEntry {
-            id: EntryId::new(Uuid::from_u128(201 + number as u128)),
-            user_id,
-            number: 1,
-            kind: EntryKind::Deposit,
-            amount,
-            balance_after: amount,
-            reference: None,
-            created_at: at(0),
-        };
-        wallet.apply(&entry);
+        let user_id = user(number);
+        let (entry, wallet) = deposit_of(user_id, cents, at(0));
         books.wallets.insert(user_id, wallet);
         books.entries.push(entry);
     }

@@ -163,12 +163,8 @@ mod tests {
         drop(six);
         // Behind a proxy and on this machine stands everybody: only the house is full.
         for everybody in ["10.1.2.3", "127.0.0.1", "::1"] {
-            let mut held = Vec::new();
-            for _ in 0..16 {
-                let vacancy = places.vacancy().await.unwrap();
-                held.push(places.take(vacancy, everybody.parse().unwrap()).unwrap());
-            }
-            assert_eq!(places.open(), 16, "{everybody}");
+            let held = flood(&places, everybody).await;
+            assert_eq!((held.len(), places.open()), (16, 16), "{everybody}");
         }
         assert!(places.taken().by_network.is_empty(), "nothing is left behind");
     }
@@ -181,12 +177,7 @@ mod tests {
         assert_eq!(flood(&places, "::1").await.len(), 2);
         for (said, address) in [(2, "127.0.0.3"), (0, "203.0.113.1")] {
             let places = Places::new(16, Some(said), trusted());
-            let address = address.parse().unwrap();
-            let mut held = Vec::new();
-            for _ in 0..16 {
-                let vacancy = places.vacancy().await.unwrap();
-                held.push(places.take(vacancy, address).unwrap());
-            }
+            assert_eq!(flood(&places, address).await.len(), 16, "{address}");
         }
     }
 }

@@ -54,8 +54,7 @@ pub fn sale(body: &[u8]) -> Result<CreateSale, Refused> {
 ///
 /// # Errors
 /// What the caller would be told.
-#[expect(clippy::type_complexity, reason = "three members, each perhaps absent")]
-pub fn user(body: &[u8]) -> Result<(Option<ShortText>, Option<ShortText>, Option<Money>), Refused> {
+pub fn user(body: &[u8]) -> Result<users::NewUser, Refused> {
     Ok(users::read_user(Fields::parse(body)?)?)
 }
 

@@ -107,7 +107,7 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
 }
 
 /// Name, external id and opening balance.
-type NewUser = (Option<ShortText>, Option<ShortText>, Option<Money>);
+pub(super) type NewUser = (Option<ShortText>, Option<ShortText>, Option<Money>);
 
 /// Reads a wish for a user.
 pub(super) fn read_user(mut body: Fields) -> Result<NewUser, Problem> {

@@ -177,15 +177,12 @@ impl<'a> Parts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::postgres::servers::name;
 
     /// Where each server of a URL is: `host:port`, or `directory:port`.
     fn places(url: &str) -> Vec<String> {
         let url = DatabaseUrl::parse(url).unwrap_or_else(|reason| panic!("{url}: {reason}"));
-        let place = |options: &PgConnectOptions| match options.get_socket() {
-            Some(directory) => format!("{}:{}", directory.display(), options.get_port()),
-            None => format!("{}:{}", options.get_host(), options.get_port()),
-        };
-        url.servers.iter().map(place).collect()
+        url.servers.iter().map(name).collect()
     }
 
     fn refusal(url: &str) -> String {

@@ -206,7 +206,7 @@ fn away(reason: String) -> sqlx::Error {
 }
 
 /// How a server is called in a sentence.
-fn name(server: &PgConnectOptions) -> String {
+pub(super) fn name(server: &PgConnectOptions) -> String {
     let port = server.get_port();
     match server.get_socket() {
         Some(directory) => format!("{}:{port}", directory.display()),

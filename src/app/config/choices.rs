@@ -61,13 +61,15 @@ pub(super) fn currency(reader: &mut Reader, raw: &RawSettings) -> String {
 }
 
 pub(super) fn max_queue(reader: &mut Reader, raw: &RawSettings) -> usize {
-    reader.read(
-        "FLASHDEAL_MAX_QUEUE",
-        raw.max_queue.as_ref(),
-        16_384,
-        "accepted is an integer from 1 to 1000000",
-        |text| within(text, 1, 1_000_000).map(|number| number as usize),
-    )
+    many(reader, "FLASHDEAL_MAX_QUEUE", raw.max_queue.as_ref())
+}
+
+/// How many callers a service holds unless it is said.
+fn many(reader: &mut Reader, name: &'static str, given: Option<&String>) -> usize {
+    let accepted = "accepted is an integer from 1 to 1000000";
+    reader.read(name, given, 16_384, accepted, |text| {
+        within(text, 1, 1_000_000).map(|number| number as usize)
+    })
 }
 
 const RATE: &str = "accepted is a whole number of orders a second from 0 (no limit) to 1000000";
@@ -89,13 +91,7 @@ pub(super) fn rate_per_address(reader: &mut Reader, raw: &RawSettings, auth: &Au
 }
 
 pub(super) fn max_connections(reader: &mut Reader, raw: &RawSettings) -> usize {
-    reader.read(
-        "FLASHDEAL_MAX_CONNECTIONS",
-        raw.max_connections.as_ref(),
-        16_384,
-        "accepted is an integer from 1 to 1000000",
-        |text| within(text, 1, 1_000_000).map(|number| number as usize),
-    )
+    many(reader, "FLASHDEAL_MAX_CONNECTIONS", raw.max_connections.as_ref())
 }
 
 pub(super) fn max_connections_per_address(reader: &mut Reader, raw: &RawSettings) -> Option<usize> {
