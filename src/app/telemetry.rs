@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::config::LogFormat;
 use crate::ports::signals::{self, Kind};
@@ -17,20 +21,34 @@ const GAUGE_IDLE: Duration = Duration::from_secs(60);
 
 /// Starts logging to standard error. Standard output belongs to commands.
 pub fn start_logging(filter: &str, format: LogFormat) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    // PostgreSQL's notices ("relation already exists, skipping") are news to nobody.
-    let filter = match "sqlx::postgres::notice=warn".parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logging = tracing_subscriber::registry().with(chosen(filter));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second start in the same process (tests) keeps the first.
     let _ = match format {
         LogFormat::Pretty => {
-            builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+            let colours = std::io::stderr().is_terminal();
+            logging.with(lines.with_ansi(colours).with_target(false)).try_init()
         }
-        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
+        LogFormat::Json => {
+            logging.with(lines.json().flatten_event(true).with_span_list(false)).try_init()
+        }
     };
+}
+
+/// What is logged. Levels by target cost a request nothing; only a filter that looks into spans
+/// has to follow each of them.
+fn chosen<S: Subscriber>(filter: &str) -> Box<dyn Layer<S> + Send + Sync> {
+    // PostgreSQL's notices ("relation already exists, skipping") are news to nobody.
+    const NOTICES: &str = "sqlx::postgres::notice";
+    if filter.contains('[') {
+        let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+        return Box::new(match format!("{NOTICES}=warn").parse() {
+            Ok(directive) => filter.add_directive(directive),
+            Err(_) => filter,
+        });
+    }
+    let levels = filter.parse().unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
+    Box::new(levels.with_target(NOTICES, Level::WARN))
 }
 
 /// The process's metrics, described and with buckets from `ports::signals`.

@@ -37,12 +37,12 @@ const QUEUE: (&str, &str) = ("FLASHDEAL_MAX_QUEUE", "512");
 const ADMITTED_P99_MAX: Duration = Duration::from_secs(2);
 /// How soon the rate is back.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
-/// How many times its bar a figure may be on a machine that is busy with other work.
-const CROWDED: u32 = 3;
-/// What it then keeps is measured for so long behind that.
+/// Callers who wait are watched for so long behind that.
 const SETTLED: Duration = Duration::from_secs(4);
-/// The rate is looked at so often, and is back at four fifths of it.
+/// The rate is looked at so often.
 const WINDOW: Duration = Duration::from_millis(250);
+/// This share of the rate before counts as full.
+const FULL: f64 = 0.8;
 /// Memory that comes and goes by itself.
 const MEMORY_SLACK_KIB: u64 = 32 * 1_024;
 
@@ -129,10 +129,9 @@ async fn beyond(
     let sizes = watch.await.expect("a watch");
     let ended = Instant::now();
     let after = closed(target, CALLERS, BACK_WITHIN + SETTLED).await;
-    // The machine may have other work now than when the capacity was measured.
     let settled = after.moments.iter().filter(|moment| **moment - ended > BACK_WITHIN).count();
     let settled = settled as f64 / SETTLED.as_secs_f64();
-    let back = back(&after, ended, settled.min(capacity));
+    let back = back(&after, ended, capacity);
 
     let (early, late) = halves(&sizes);
     let share = |count: usize| count as f64 / lasting.as_secs_f64();
@@ -150,7 +149,7 @@ async fn beyond(
         back.map_or_else(|| "not seen".to_owned(), |time| format!("{time:.1?}")),
     );
     let slowest = p99(&out.admitted);
-    if slowest > ADMITTED_P99_MAX * CROWDED {
+    if slowest > ADMITTED_P99_MAX {
         board.violation(format!("{times} ×: p99 of those let in was {slowest:.1?}"));
     }
     for (what, count) in out.others.iter().chain(&after.others) {
@@ -162,7 +161,7 @@ async fn beyond(
     if late > early + early / 4 + MEMORY_SLACK_KIB {
         board.violation(format!("{times} ×: memory grew from {early} to {late} KiB"));
     }
-    if settled * 2.0 < capacity {
+    if settled < capacity * FULL {
         board.violation(format!("{times} ×: {settled:.0}/s remain of {capacity:.0}/s"));
     }
     if back.is_none_or(|time| time > BACK_WITHIN) {
@@ -173,7 +172,7 @@ async fn beyond(
 
 /// When a window first had four fifths of the rate, counted to its end.
 fn back(after: &Outcome, ended: Instant, capacity: f64) -> Option<Duration> {
-    let wanted = capacity * WINDOW.as_secs_f64() * 0.8;
+    let wanted = capacity * WINDOW.as_secs_f64() * FULL;
     let windows = (BACK_WITHIN + SETTLED).as_millis() / WINDOW.as_millis();
     let mut counts = vec![0.0; usize::try_from(windows).expect("a few") + 1];
     for moment in &after.moments {

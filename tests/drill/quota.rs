@@ -7,13 +7,11 @@ use std::time::Duration;
 use crate::board::Board;
 use crate::plan::{Fault, Settings};
 
-/// The long run's length.
-const LONG: Duration = Duration::from_secs(3_000);
+/// What a long run lasts at least; a longer one is asked for no more.
+const LONG: Duration = Duration::from_secs(1_000);
 /// The gate's share of the long run: a tenth of its faults, a twentieth of its orders.
 const GATE_FAULTS: u64 = 10;
 const GATE_ORDERS: u64 = 20;
-/// A shorter run is a sample: its shares are shown, and nothing is asked of it.
-const SAMPLE: Duration = Duration::from_secs(600);
 
 /// Orders that the long run confirms at least.
 const ORDERS: u64 = 1_000_000;
@@ -55,7 +53,7 @@ pub(crate) fn faults_done(board: &Board) -> u64 {
 /// Every minimum of this run.
 pub(crate) fn quotas(settings: Settings, board: &Board, orders: u64) -> Vec<Quota> {
     let share = |full: u64, gate: u64| match settings.time {
-        Some(time) => full * time.as_secs() / LONG.as_secs(),
+        Some(time) => full * time.min(LONG).as_secs() / LONG.as_secs(),
         None => full / gate,
     };
     let faults = board.faults();
@@ -74,9 +72,10 @@ pub(crate) fn quotas(settings: Settings, board: &Board, orders: u64) -> Vec<Quot
     quotas
 }
 
-/// Whether the minima bind this run.
+/// Whether the minima bind this run. A shorter one is a sample: its shares are shown, and nothing
+/// is asked of it.
 pub(crate) fn bind(settings: Settings) -> bool {
-    settings.time.is_none_or(|time| time >= SAMPLE)
+    settings.time.is_none_or(|time| time >= LONG)
 }
 
 /// Whether a run has got all that is asked of it.

@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use crate::support::Service;
 use crate::support::api::{Reply, new_key};
 use crate::support::crowd::{Wish, crowd, seed_buyers};
-use crate::support::locks::{execute, number};
+use crate::support::locks::{Held, WAITS, execute, number, sessions, until};
 use crate::support::postgres::TestDatabase;
 use crate::support::relay::Relay;
 use crate::tidy::{none, sources};
@@ -63,13 +63,21 @@ pub(crate) async fn rush(service: &Service) {
     for reply in replies.iter().filter(|reply| reply.status != 201) {
         assert_eq!(reply.code(), "out_of_stock", "{reply:?}");
     }
-    twins(service).await;
+    twins(service, 0).await;
 }
 
-async fn twins(service: &Service) {
+/// Fifty times the same click, of which so many meet in the database: the sale's row is held until
+/// as many sessions wait, one of them for the row and the others for its key.
+async fn twins(service: &Service, meeting: i64) {
     let user = service.api.user("100.00").await;
     let sale = service.api.sale("10.00", 5).await;
-    let replies = crowd(service.api.address(), 50, vec![Wish::unit(&user, &sale); 50]).await;
+    let held = Held::sale(&service.database, &sale).await;
+    let mut watch = service.database.session().await;
+    let (replies, ()) =
+        tokio::join!(crowd(service.api.address(), 50, vec![Wish::unit(&user, &sale); 50]), async {
+            until("twins meet", async || sessions(&mut watch, WAITS).await >= meeting).await;
+            held.release().await;
+        });
     assert_eq!(fresh(&replies), 1, "one of them did the work");
     for reply in &replies {
         assert_eq!((reply.status.as_u16(), &reply.bytes), (201, &replies[0].bytes));
@@ -110,7 +118,7 @@ async fn without_its_own_word_fifty_twins_are_still_one_order_after_serializatio
             raw.engine = Some("pessimistic".to_owned());
         })
         .await;
-        twins(&service).await;
+        twins(&service, 3).await;
         let failures = wire.serialization_failures();
         assert!(failures > 0, "{isolation}: no twin was told 40001");
         println!("{isolation}: {failures} serialization failures");

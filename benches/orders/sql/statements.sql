@@ -1,16 +1,20 @@
 -- One order as the service places it: the same six round trips with the same statements, texts
 -- as in src/adapters/postgres/{key,sale,wallet,order}_repo.rs. Three things differ, because
--- pgbench has no arrays, ids or typed parameters of its own: arrays are written ARRAY[…], ids are
--- made by the server (setup.sql), and parameters are cast where the driver would name their type.
+-- pgbench has no arrays, ids or typed parameters of its own: arrays are written ARRAY[…] and read
+-- by place, ids are made by the server (setup.sql), and parameters are cast where the driver would
+-- name their type.
 \set buyer random(1, :buyers)
 BEGIN ISOLATION LEVEL READ COMMITTED;
 
-INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
-SELECT * FROM unnest(ARRAY[gen_random_uuid()::text]::text[], ARRAY[bench_buyer(:buyer)]::uuid[],
-                     ARRAY['order']::text[], ARRAY[decode(repeat('00', 32), 'hex')]::bytea[],
-                     ARRAY[bench_new_id()]::uuid[])
-ON CONFLICT DO NOTHING
-RETURNING resource_id AS order_id, user_id AS buyer_id
+WITH ours AS (
+  INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
+  SELECT * FROM unnest(ARRAY[gen_random_uuid()::text]::text[], ARRAY[bench_buyer(:buyer)]::uuid[],
+                       ARRAY['order']::text[], ARRAY[decode(repeat('00', 32), 'hex')]::bytea[],
+                       ARRAY[bench_new_id()]::uuid[])
+  ON CONFLICT DO NOTHING
+  RETURNING resource_id, user_id
+)
+SELECT (array_agg(resource_id))[1] AS order_id, (array_agg(user_id))[1] AS buyer_id FROM ours
 \gset
 
 SELECT id, name, sku, unit_price, stock, stock_initial, per_user_limit, starts_at,
@@ -21,14 +25,18 @@ FROM sales WHERE id = :sale_id::uuid FOR NO KEY UPDATE
 WITH locked AS MATERIALIZED (
   SELECT user_id, balance, entry_count FROM wallets
   WHERE user_id = ANY (ARRAY[:buyer_id]::uuid[]) ORDER BY user_id FOR NO KEY UPDATE
+), buyers AS MATERIALIZED (
+  SELECT array_agg(user_id) AS ids, array_agg(balance) AS balances,
+         array_agg(entry_count) AS entry_counts,
+         array_agg(CASE WHEN NOT :limited::boolean THEN 0
+                        ELSE (SELECT coalesce(sum(o.quantity), 0) FROM orders o
+                              WHERE o.user_id = locked.user_id AND o.sale_id = :sale_id::uuid)
+                        END) AS units_bought
+  FROM locked
 )
-SELECT wanted.user_id, locked.balance, locked.entry_count,
-       CASE WHEN :limited::boolean THEN (SELECT coalesce(sum(o.quantity), 0) FROM orders o
-                          WHERE o.user_id = wanted.user_id AND o.sale_id = :sale_id::uuid)
-            ELSE 0 END AS units_bought,
+SELECT ids, balances[1] AS balance, entry_counts[1] AS entry_count, units_bought,
        clock_timestamp() AS now
-FROM unnest(ARRAY[:buyer_id]::uuid[]) AS wanted (user_id)
-LEFT JOIN locked ON locked.user_id = wanted.user_id
+FROM buyers
 \gset
 
 \set sequence :order_count + 1

@@ -1,6 +1,7 @@
 //! What the domain looks like on the wire: `snake_case`, money as strings, moments with six
 //! decimals and `Z`, members without a value left out.
 
+use chrono::SecondsFormat;
 use serde::Serialize;
 
 use crate::domain::Instant;
@@ -13,7 +14,7 @@ use crate::ports::read::WalletView;
 
 /// RFC 3339 in UTC with microseconds.
 pub(super) fn instant(at: Instant) -> String {
-    at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 /// `Order` of `openapi.yaml`.

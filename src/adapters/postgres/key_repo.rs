@@ -11,11 +11,12 @@ use crate::domain::key::{Fingerprint, KeyRef, Operation};
 use crate::domain::order::Order;
 use crate::ports::store::{Claim, Earlier, StoreError};
 
-/// Claims keys in the order given. The ids that come back are those of the claims that are ours.
+/// Claims keys in the order given, and says which are ours now. Their ids come back in one row, and
+/// only where some are not ours.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     claims: &[Claim],
-) -> Result<HashSet<Uuid>, StoreError> {
+) -> Result<Vec<bool>, StoreError> {
     let keys: Vec<&str> = claims.iter().map(|claim| claim.key.key.as_str()).collect();
     let users: Vec<Uuid> = claims.iter().map(|claim| claim.key.scope).collect();
     let operations: Vec<&str> = claims.iter().map(|claim| claim.key.operation.name()).collect();
@@ -23,20 +24,27 @@ pub(super) async fn claim(
         claims.iter().map(|claim| claim.fingerprint.as_bytes()).collect();
     let resources: Vec<Uuid> = claims.iter().map(|claim| claim.resource_id).collect();
     let ours = sqlx::query_scalar!(
-        "INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
-         SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bytea[], $5::uuid[])
-         ON CONFLICT DO NOTHING
-         RETURNING resource_id",
+        r#"WITH ours AS (
+             INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
+             SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bytea[], $5::uuid[])
+             ON CONFLICT DO NOTHING
+             RETURNING resource_id
+           )
+           SELECT CASE WHEN count(*) < cardinality($5)
+                       THEN coalesce(array_agg(resource_id), '{}') END
+           FROM ours"#,
         &keys as _,
         &users,
         &operations as _,
         &fingerprints as _,
         &resources,
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await
     .map_err(store_error)?;
-    Ok(ours.into_iter().collect())
+    let Some(ours) = ours else { return Ok(vec![true; claims.len()]) };
+    let ours: HashSet<Uuid> = ours.into_iter().collect();
+    Ok(claims.iter().map(|claim| ours.contains(&claim.resource_id)).collect())
 }
 
 /// What one committed key stands for.

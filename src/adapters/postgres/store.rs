@@ -144,8 +144,7 @@ fn note_wait(waited: Duration) {
 impl Transaction for PgTransaction {
     async fn claim_keys(&mut self, claims: &[Claim]) -> Result<Vec<bool>, StoreError> {
         debug_assert!(claims.is_sorted_by(|a, b| a.key < b.key), "keys are claimed ascending");
-        let ours = key_repo::claim(self.session(), claims).await?;
-        Ok(claims.iter().map(|claim| ours.contains(&claim.resource_id)).collect())
+        key_repo::claim(self.session(), claims).await
     }
 
     async fn earlier(&mut self, key: &KeyRef) -> Result<Option<Earlier>, StoreError> {

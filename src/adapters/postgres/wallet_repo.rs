@@ -49,11 +49,12 @@ impl TryFrom<EntryRecord> for LedgerEntry {
     }
 }
 
-/// Locks the wallets of `users` in ascending order and reads what the locks protect.
+/// Locks the wallets of `users` in ascending order and reads what the locks protect, in one row:
+/// arrays cost both sides less than a row for each buyer.
 ///
-/// The clock is read for every row that comes out, so the latest reading was taken when every lock
-/// was held. Units bought are counted only where the sale has a limit; the caller's lock on the
-/// sale keeps them still, and this statement's snapshot is younger than that lock.
+/// The clock is read when the arrays are complete, so behind the last lock. Units bought are
+/// counted only where the sale has a limit; the caller's lock on the sale keeps them still, and
+/// this statement's snapshot is younger than that lock.
 pub(super) async fn lock_buyers(
     connection: &mut PgConnection,
     sale: SaleId,
@@ -61,36 +62,38 @@ pub(super) async fn lock_buyers(
     users: &[UserId],
 ) -> Result<Buyers, StoreError> {
     let ids: Vec<Uuid> = users.iter().map(UserId::uuid).collect();
-    let rows = sqlx::query!(
+    let row = sqlx::query!(
         r#"WITH locked AS MATERIALIZED (
              SELECT user_id, balance, entry_count FROM wallets
              WHERE user_id = ANY ($1) ORDER BY user_id FOR NO KEY UPDATE
+           ), buyers AS MATERIALIZED (
+             SELECT array_agg(user_id) AS ids, array_agg(balance) AS balances,
+                    array_agg(entry_count) AS entry_counts,
+                    array_agg(CASE WHEN NOT $3 THEN 0
+                                   ELSE (SELECT coalesce(sum(o.quantity), 0) FROM orders o
+                                         WHERE o.user_id = locked.user_id AND o.sale_id = $2)
+                                   END) AS units_bought
+             FROM locked
            )
-           SELECT wanted.user_id AS "user_id!", locked.balance AS "balance?",
-                  locked.entry_count AS "entry_count?",
-                  CASE WHEN $3 THEN (SELECT coalesce(sum(o.quantity), 0) FROM orders o
-                                     WHERE o.user_id = wanted.user_id AND o.sale_id = $2)
-                       ELSE 0 END AS "units_bought!",
-                  clock_timestamp() AS "now!"
-           FROM unnest($1::uuid[]) AS wanted (user_id)
-           LEFT JOIN locked ON locked.user_id = wanted.user_id"#,
+           SELECT coalesce(ids, '{}') AS "ids!", coalesce(balances, '{}') AS "balances!: Vec<Decimal>",
+                  coalesce(entry_counts, '{}') AS "entry_counts!",
+                  coalesce(units_bought, '{}') AS "units_bought!", clock_timestamp() AS "now!"
+           FROM buyers"#,
         &ids,
         sale.uuid(),
         limited,
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await
     .map_err(store_error)?;
-    let now = rows.iter().map(|row| row.now).max();
-    let now = now.ok_or_else(|| unreadable("clock", "no row"))?;
-    let by_user = rows
-        .into_iter()
-        .map(|row| {
-            let user_id = Id::new(row.user_id);
-            Ok((user_id, buyer(user_id, row.balance, row.entry_count, row.units_bought)?))
-        })
-        .collect::<Result<HashMap<_, _>, StoreError>>()?;
-    Ok(Buyers { now, by_user })
+    let columns = row.ids.into_iter().zip(row.balances).zip(row.entry_counts).zip(row.units_bought);
+    // A user without a wallet has no row.
+    let mut by_user: HashMap<_, _> = users.iter().map(|user| (*user, Buyer::default())).collect();
+    for (((id, balance), entry_count), units) in columns {
+        let user_id = Id::new(id);
+        by_user.insert(user_id, buyer(user_id, Some(balance), Some(entry_count), units)?);
+    }
+    Ok(Buyers { now: row.now, by_user })
 }
 
 /// What a row says of a buyer; a user without a wallet has neither balance nor entries.

@@ -47,10 +47,10 @@ pub struct Group {
     sale_id: SaleId,
     members: Vec<Member>,
     locking: Locking,
-    until_written: Option<Held>,
+    until_decided: Option<Held>,
 }
 
-/// Something that is dropped when all is written and only COMMIT is left.
+/// Something that is dropped when all is decided, and only the write and COMMIT are left.
 pub type Held = Box<dyn Send + Sync>;
 
 struct Member {
@@ -89,17 +89,17 @@ impl Group {
             Member { fingerprint: order.fingerprint(), key, order, twin_of }
         });
         let members = members.collect();
-        Group { sale_id, members, locking: Locking::First, until_written: None }
+        Group { sale_id, members, locking: Locking::First, until_decided: None }
     }
 
-    /// Keeps `held` until only COMMIT is left.
+    /// Keeps `held` until only the write and COMMIT are left.
     pub fn holding(self, held: Option<Held>) -> Group {
-        Group { until_written: held, ..self }
+        Group { until_decided: held, ..self }
     }
 
     /// What it still holds: it never came so far.
     pub fn into_held(self) -> Option<Held> {
-        self.until_written
+        self.until_decided
     }
 
     /// Claims the keys. The answer holds what is settled already, by position.
@@ -276,6 +276,7 @@ impl<T: Transaction> Work<T> for Group {
             winners = self.decide(facts, &mut settled);
         }
         if !winners.orders.is_empty() {
+            self.until_decided = None;
             self.write(transaction, &winners, &settled).await?;
         }
         let answers: Vec<OrderAnswer> = settled.into_iter().flatten().collect();
@@ -283,7 +284,6 @@ impl<T: Transaction> Work<T> for Group {
         if winners.orders.is_empty() {
             return Ok(Ending::Rollback(answers));
         }
-        self.until_written = None;
         Ok(Ending::Commit(answers))
     }
 }

@@ -3,12 +3,11 @@
 //! While one group is decided, the next gathers by itself: a lone order goes at once, a crowd
 //! shares one lock and one flush. Nothing lingers in the hope of company.
 //!
-//! When a group has written everything and only COMMIT is left, the next sets out: it claims its
-//! keys while the first is flushed, and waits for the sale's lock in the database, which hands it
-//! over without a word to us. Two groups of a sale are under way at most, and the later one asks
-//! for the lock when the earlier one has it, so orders are decided in the order in which they
-//! joined their lane. Only a group whose COMMIT is lost lets later orders pass before it runs
-//! again.
+//! When a group is decided, the next sets out: it claims its keys while the first is written and
+//! flushed, and waits for the sale's lock in the database, which hands it over without a word to
+//! us. The later one asks for the lock when the earlier one has it, so orders are decided in the
+//! order in which they joined their lane. Only a group whose write or COMMIT fails lets later
+//! orders pass before it runs again.
 //!
 //! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
 //! key that another session holds, is split until the trouble stands alone.
@@ -127,9 +126,9 @@ fn gone(_: oneshot::error::RecvError) -> Result<OrderAnswer, Fault> {
     Err(Fault::Internal("a lane ended without an answer".to_owned()))
 }
 
-/// The right to take the next group of a lane. It passes on when the group has written everything,
-/// at the latest when it has ended, also by a panic: the lane ends, or a task of its own takes the
-/// next group. Whoever waits for an answer waits for that task, so shut-down, which waits for them,
+/// The right to take the next group of a lane. It passes on when the group is decided, at the
+/// latest when it has ended, also by a panic: the lane ends, or a task of its own takes the next
+/// group. Whoever waits for an answer waits for that task, so shut-down, which waits for them,
 /// needs no list of runners.
 struct Turn<S: Store> {
     shared: Arc<Shared<S>>,

@@ -139,11 +139,13 @@ impl Plan {
         [b"Q", &length.to_be_bytes()[..], instead.as_bytes(), b"\0"].concat().into()
     }
 
-    /// Looks at what the server says. An answer in two pieces may be missed.
-    fn overhear(&mut self, answered: &[u8]) {
+    /// Listens to what the server says, also where a word comes in two pieces.
+    fn overhear(&mut self, heard: &mut BytesMut, answered: &[u8]) {
         const FIELD: &[u8] = b"C40001\0";
-        let found = answered.windows(FIELD.len()).filter(|window| *window == FIELD);
+        heard.extend_from_slice(answered);
+        let found = heard.windows(FIELD.len()).filter(|window| *window == FIELD);
         self.serialization_failures += found.count();
+        let _ = heard.split_to(heard.len().saturating_sub(FIELD.len() - 1));
     }
 
     /// What is to become of a frame.
@@ -207,7 +209,7 @@ async fn pass(
 ) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (mut said, mut answered) = (BytesMut::new(), BytesMut::new());
-    let (mut typed, mut inside) = (false, false);
+    let (mut typed, mut inside, mut heard) = (false, false, BytesMut::new());
     loop {
         while let Some(frame) = take_frame(&mut said, typed) {
             typed = true;
@@ -251,7 +253,7 @@ async fn pass(
                 if read? == 0 {
                     return Ok(());
                 }
-                lock(plan).overhear(&answered);
+                lock(plan).overhear(&mut heard, &answered);
                 client.write_all(&answered.split()).await?;
             }
         }
