@@ -76,3 +76,14 @@ pub fn unsettled(error: StoreError) -> Trouble {
 pub fn count(result: &'static str) {
     metrics::counter!(signals::IDEMPOTENCY, "result" => result).increment(1);
 }
+
+/// Counts what became of the keys of a finished group.
+pub fn count_all<V>(answers: &[Answer<V>]) {
+    for answer in answers {
+        count(match answer {
+            Answer::Made(_) | Answer::Refused(_) => "claimed",
+            Answer::Replayed(_) => "replayed",
+            Answer::KeyReused { .. } => "reused",
+        });
+    }
+}

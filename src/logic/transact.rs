@@ -54,6 +54,9 @@ pub trait Work<T: Transaction>: Send {
     /// The transaction's name, also its metric label.
     const NAME: &'static str;
 
+    /// BEGIN was answered after this long.
+    fn begun(&mut self, _after: Duration) {}
+
     /// Whether a key is claimed first, so that a second run cannot execute twice.
     fn keyed(&self) -> bool;
 
@@ -129,12 +132,13 @@ where
     S: Store,
     W: Work<S::Transaction>,
 {
-    let patience = store.patience();
+    let (patience, asked) = (store.patience(), Instant::now());
     let begun = timeout(patience, store.begin()).await;
     let mut transaction = begun
         .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer to BEGIN".to_owned())))
         .map_err(|error| Failed::Before(Trouble::Store(error)))?;
     let began = Instant::now();
+    work.begun(began - asked);
     let run_until = deadline.max(began + patience);
     let (outcome, result) = match timeout_at(run_until, work.run(&mut transaction)).await {
         Ok(Ok(Ending::Commit(value))) => match timeout(patience, transaction.commit()).await {

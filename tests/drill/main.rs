@@ -2,7 +2,7 @@
 //! they are finished, and everything that can go wrong done to them on purpose, again and again.
 //!
 //! `cargo test --test drill` ends when there were enough orders and faults for a gate.
-//! `DRILL_SECONDS=3000 DRILL_SEED=7 cargo test --release --test drill` is the long run; a seed
+//! `DRILL_SECONDS=1000 DRILL_SEED=7 cargo test --release --test drill` is the long run; a seed
 //! plans the same faults and wishes again; `DRILL_ENGINE` chooses another engine, `DRILL_LOG` a
 //! file for the report. After each round the history checker and `flashdeal verify` look at what
 //! is left. Exit code 0: no promise was broken, and every minimum was reached.

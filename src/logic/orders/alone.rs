@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::group::{Group, Locking, count_keys};
+use super::group::{Group, Locking};
 use super::{Deciding, Engine, OrderAnswer};
 use crate::domain::order::PlaceOrder;
 use crate::logic::admission::Admission;
 use crate::logic::fault::Fault;
+use crate::logic::keyed::count_all;
 use crate::logic::transact::transact;
 use crate::ports::signals;
 use crate::ports::store::Store;
@@ -72,7 +73,7 @@ async fn decide<S: Store>(
     let _slot = admission.enter().await?;
     metrics::histogram!(signals::ORDER_GROUP_SIZE).record(1.0);
     let answers = transact(&store, deadline, &mut group).await?;
-    count_keys(&answers);
+    count_all(&answers);
     let answer = answers.into_iter().next();
     answer.ok_or_else(|| Fault::Internal("a group of one has one answer".to_owned()))
 }

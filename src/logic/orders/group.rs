@@ -19,10 +19,12 @@
 //! each is answered as any later request with this key.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::OrderAnswer;
+use super::held::{Held, Kept, Until};
 use crate::domain::decision::{Buyer, debit_for, decide};
 use crate::domain::id::{SaleId, UserId};
 use crate::domain::key::{Fingerprint, KeyRef};
@@ -47,11 +49,9 @@ pub struct Group {
     sale_id: SaleId,
     members: Vec<Member>,
     locking: Locking,
-    until_decided: Option<Held>,
+    kept: Kept,
+    begun_after: Option<Duration>,
 }
-
-/// Something that is dropped when all is decided, and only the write and COMMIT are left.
-pub type Held = Box<dyn Send + Sync>;
 
 struct Member {
     order: PlaceOrder,
@@ -89,17 +89,23 @@ impl Group {
             Member { fingerprint: order.fingerprint(), key, order, twin_of }
         });
         let members = members.collect();
-        Group { sale_id, members, locking: Locking::First, until_decided: None }
+        let (locking, kept) = (Locking::First, Kept::default());
+        Group { sale_id, members, locking, kept, begun_after: None }
     }
 
-    /// Keeps `held` until only the write and COMMIT are left.
-    pub fn holding(self, held: Option<Held>) -> Group {
-        Group { until_decided: held, ..self }
+    /// Keeps `held` for so long.
+    pub fn holding(self, held: Option<Held>, until: Until) -> Group {
+        Group { kept: Kept::until(held, until), ..self }
     }
 
     /// What it still holds: it never came so far.
     pub fn into_held(self) -> Option<Held> {
-        self.until_decided
+        self.kept.into_inner()
+    }
+
+    /// How long its last BEGIN took, if one was answered.
+    pub fn begun_after(&self) -> Option<Duration> {
+        self.begun_after
     }
 
     /// Claims the keys. The answer holds what is settled already, by position.
@@ -264,6 +270,10 @@ impl<T: Transaction> Work<T> for Group {
     type Value = Vec<OrderAnswer>;
     const NAME: &'static str = "order";
 
+    fn begun(&mut self, after: Duration) {
+        self.begun_after = Some(after);
+    }
+
     fn keyed(&self) -> bool {
         true
     }
@@ -276,8 +286,9 @@ impl<T: Transaction> Work<T> for Group {
             winners = self.decide(facts, &mut settled);
         }
         if !winners.orders.is_empty() {
-            self.until_decided = None;
+            self.kept.reached(Until::Decided);
             self.write(transaction, &winners, &settled).await?;
+            self.kept.reached(Until::Written);
         }
         let answers: Vec<OrderAnswer> = settled.into_iter().flatten().collect();
         assert_eq!(answers.len(), self.members.len(), "every order is answered");
@@ -285,16 +296,5 @@ impl<T: Transaction> Work<T> for Group {
             return Ok(Ending::Rollback(answers));
         }
         Ok(Ending::Commit(answers))
-    }
-}
-
-/// Counts what became of the keys of a finished group.
-pub fn count_keys(answers: &[OrderAnswer]) {
-    for answer in answers {
-        keyed::count(match answer {
-            Answer::Made(_) | Answer::Refused(_) => "claimed",
-            Answer::Replayed(_) => "replayed",
-            Answer::KeyReused { .. } => "reused",
-        });
     }
 }

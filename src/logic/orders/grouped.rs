@@ -3,10 +3,11 @@
 //! While one group is decided, the next gathers by itself: a lone order goes at once, a crowd
 //! shares one lock and one flush. Nothing lingers in the hope of company.
 //!
-//! When a group is decided, the next sets out: it claims its keys while the first is written and
-//! flushed, and waits for the sale's lock in the database, which hands it over without a word to
-//! us. The later one asks for the lock when the earlier one has it, so orders are decided in the
-//! order in which they joined their lane. Only a group whose write or COMMIT fails lets later
+//! When a group has written everything and only COMMIT is left, the next sets out: it claims its
+//! keys while the first is flushed, and waits for the sale's lock in the database, which hands it
+//! over without a word to us. With a database far away it sets out a step earlier, when the first
+//! is decided. It always asks for the lock when its predecessor has it, so orders are decided in
+//! the order in which they joined their lane. Only a group that fails behind this point lets later
 //! orders pass before it runs again.
 //!
 //! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
@@ -19,12 +20,15 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::group::{Group, Held, count_keys};
+use super::distance::Distance;
+use super::group::Group;
+use super::held::{Held, Until};
 use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
 use super::{Deciding, Engine, OrderAnswer};
 use crate::domain::id::SaleId;
 use crate::domain::order::PlaceOrder;
 use crate::logic::fault::Fault;
+use crate::logic::keyed::count_all;
 use crate::logic::pace::Pace;
 use crate::logic::transact::transact;
 use crate::ports::signals;
@@ -59,6 +63,7 @@ struct Shared<S> {
     store: S,
     lanes: Lanes,
     pace: Pace,
+    distance: Distance,
     slots: Semaphore,
     options: GroupedOptions,
 }
@@ -72,7 +77,8 @@ impl<S: Store> Grouped<S> {
             wait_max: options.wait_max,
         };
         let (lanes, slots) = (Lanes::new(limits), Semaphore::new(options.slots));
-        let shared = Shared { store, lanes, pace: Pace::default(), slots, options };
+        let (pace, distance) = (Pace::default(), Distance::default());
+        let shared = Shared { store, lanes, pace, distance, slots, options };
         Grouped { shared: Arc::new(shared) }
     }
 }
@@ -126,7 +132,7 @@ fn gone(_: oneshot::error::RecvError) -> Result<OrderAnswer, Fault> {
     Err(Fault::Internal("a lane ended without an answer".to_owned()))
 }
 
-/// The right to take the next group of a lane. It passes on when the group is decided, at the
+/// The right to take the next group of a lane. It passes on when the group lets go of it, at the
 /// latest when it has ended, also by a panic: the lane ends, or a task of its own takes the next
 /// group. Whoever waits for an answer waits for that task, so shut-down, which waits for them,
 /// needs no list of runners.
@@ -164,12 +170,14 @@ impl<S: Store> Shared<S> {
             metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
             let orders = part.iter().map(|waiting| waiting.order.clone()).collect();
             let with_it = if parts.is_empty() { turn.take() } else { None };
-            let mut group = Group::new(sale, orders).holding(with_it);
+            let until = if self.distance.is_far() { Until::Decided } else { Until::Written };
+            let mut group = Group::new(sale, orders).holding(with_it, until);
             let decided = transact(&self.store, deadline, &mut group).instrument(span).await;
+            group.begun_after().into_iter().for_each(|trip| self.distance.note(trip));
             turn = turn.or(group.into_held());
             match decided {
                 Ok(answers) => {
-                    count_keys(&answers);
+                    count_all(&answers);
                     self.pace.decided(part.len());
                     let answered = part.into_iter().zip(answers);
                     answered.for_each(|(waiting, answer)| waiting.tell(Ok(answer)));

@@ -4,8 +4,10 @@
 //! decision is lives in `domain::decision`; how a transaction carries it out lives in [`group`].
 
 pub mod alone;
+mod distance;
 pub mod group;
 pub mod grouped;
+pub mod held;
 mod lanes;
 pub mod sold_out;
 
