@@ -3,7 +3,9 @@
 
 mod rules;
 
-use crate::support::locks::execute;
+use flashdeal::adapters::postgres::schema::{self, version_expected};
+
+use crate::support::locks::{Held, execute, number, until};
 use crate::support::postgres::TestDatabase;
 use crate::tidy::{none, sources};
 use rules::Migration;
@@ -127,4 +129,35 @@ async fn what_would_not_is_allowed_and_postgresql_takes_it() {
         assert_eq!(Migration::of(text).faults(), Vec::<String>::new(), "{text}");
         execute(&database, text).await;
     }
+}
+
+/// Back to the foundation: what the second migration made is gone, what it dropped is there.
+const BACK_TO_ONE: &str =
+    "DROP FUNCTION books_rows_stay, orders_refer, ledger_entries_refer CASCADE;
+     ALTER TABLE orders ADD CONSTRAINT orders_user_id_fkey FOREIGN KEY (user_id) REFERENCES wallets,
+         ADD CONSTRAINT orders_sale_id_fkey FOREIGN KEY (sale_id) REFERENCES sales;
+     ALTER TABLE ledger_entries
+         ADD CONSTRAINT ledger_entries_user_id_fkey FOREIGN KEY (user_id) REFERENCES wallets,
+         ADD CONSTRAINT ledger_entries_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders;
+     DELETE FROM _sqlx_migrations WHERE version = 2";
+
+/// As the rolling upgrade met it: somebody writes the table for longer than a migration may wait.
+#[tokio::test]
+async fn a_migration_gives_way_to_orders_and_comes_again() {
+    let database = TestDatabase::create().await;
+    execute(&database, BACK_TO_ONE).await;
+    let order = "LOCK TABLE sales IN ROW EXCLUSIVE MODE".to_owned();
+    let buys = Held::by(&database, order).await;
+    let pool = database.pool().await;
+    let mut session = database.session().await;
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let (applied, ()) = tokio::join!(schema::migrate(&pool), async {
+        until("it waits", async || number(&mut session, waiting).await > 0).await;
+        until("it gives way", async || number(&mut session, waiting).await == 0).await;
+        buys.release().await;
+    });
+    assert_eq!(applied.expect("a second try").len(), 1);
+    let found = schema::version_found(&mut session).await.unwrap();
+    assert_eq!(found, version_expected());
 }

@@ -1,6 +1,8 @@
 //! Migrations, and whether the schema and this binary belong together.
 
-use sqlx::migrate::Migrator;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 
 /// The migrations in this binary; the same files and table as `sqlx migrate run`.
@@ -41,7 +43,7 @@ pub enum SchemaError {
     },
     /// A migration failed.
     #[error("migration: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[from] MigrateError),
     /// The database did not answer.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
@@ -73,13 +75,21 @@ pub async fn version_found(connection: &mut PgConnection) -> Result<i64, sqlx::E
     Ok(newest.unwrap_or(0))
 }
 
+/// How often a migration may give way to people who buy: it waits a second for a lock, so that
+/// they never wait longer for it.
+const TRIES: u32 = 30;
+/// The shortest pause between two tries; the longest is three times that.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// Applies what is missing and says what it applied. Two instances that start together are kept
-/// apart by sqlx's migration lock.
+/// apart by sqlx's migration lock. A migration that does not get its locks among orders, or is
+/// chosen to end a deadlock, is undone by PostgreSQL as a whole and tried again.
 ///
 /// # Errors
 /// [`SchemaError`] when the schema is newer than this binary or a migration fails.
 pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
-    let mut connection = pool.acquire().await?;
+    // The session's limits are lifted below: it does not go back to the pool.
+    let mut connection = pool.acquire().await?.detach();
     let found = version_found(&mut connection).await?;
     let expected = version_expected();
     if found > expected {
@@ -87,11 +97,18 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
         return Err(SchemaError::Version { found, expected, advice });
     }
     // A migration may take longer than an order may, and waits for another instance's.
-    sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
-    sqlx::query("SET lock_timeout = '60s'").execute(&mut *connection).await?;
-    MIGRATIONS.run(&mut *connection).await?;
-    // The session's limits were lifted: it does not go back to the pool.
-    connection.detach().close().await?;
+    sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
+    sqlx::query("SET lock_timeout = '60s'").execute(&mut connection).await?;
+    let mut tries = 1;
+    while let Err(error) = MIGRATIONS.run(&mut connection).await {
+        if tries == TRIES || !gave_way(&error) {
+            return Err(error.into());
+        }
+        tracing::warn!(%error, tries, "a migration gave way to those who buy; again");
+        tokio::time::sleep(PAUSE.mul_f64(1.0 + 2.0 * fastrand::f64())).await;
+        tries += 1;
+    }
+    connection.close().await?;
     let fresh = MIGRATIONS.iter().filter(|migration| migration.version > found);
     Ok(fresh
         .map(|migration| Applied {
@@ -99,6 +116,15 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
             description: migration.description.to_string(),
         })
         .collect())
+}
+
+/// Whether a migration ended on a lock (55P03) or a deadlock (40P01), with nothing left of it. One
+/// that runs outside of a transaction may leave something, and a person has to look.
+fn gave_way(error: &MigrateError) -> bool {
+    let MigrateError::ExecuteMigration(cause, version) = error else { return false };
+    let whole = MIGRATIONS.iter().any(|one| one.version == *version && !one.no_tx);
+    let code = cause.as_database_error().and_then(|error| error.code());
+    whole && matches!(code.as_deref(), Some("55P03" | "40P01"))
 }
 
 /// Refuses a schema that this binary was not built for.
