@@ -96,9 +96,15 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
         let advice = "start the newer binary";
         return Err(SchemaError::Version { found, expected, advice });
     }
-    // A migration may take longer than an order may, and waits for another instance's.
-    sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
-    sqlx::query("SET lock_timeout = '60s'").execute(&mut connection).await?;
+    // A migration may take longer than an order may, waits for another instance's, and is not lost
+    // because a crowded machine lets us rest between two of its statements.
+    for limit in [
+        "SET statement_timeout = 0",
+        "SET lock_timeout = '60s'",
+        "SET idle_in_transaction_session_timeout = '10s'",
+    ] {
+        sqlx::query(limit).execute(&mut connection).await?;
+    }
     let mut tries = 1;
     while let Err(error) = MIGRATIONS.run(&mut connection).await {
         if tries == TRIES || !gave_way(&error) {
