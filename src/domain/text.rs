@@ -48,3 +48,21 @@ impl fmt::Display for ShortText {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_has_one_to_two_hundred_characters_and_no_control_among_them() {
+        for (text, expected) in [
+            ("é".repeat(ShortText::MAX_CHARS), Ok(())),
+            ("é".repeat(ShortText::MAX_CHARS + 1), Err(NotShortText::Length)),
+            (String::new(), Err(NotShortText::Length)),
+            ("one\ntwo".to_owned(), Err(NotShortText::Control)),
+            ("nul\0".to_owned(), Err(NotShortText::Control)),
+        ] {
+            assert_eq!(ShortText::parse(&text).map(|_| ()), expected, "{text:?}");
+        }
+    }
+}

@@ -149,3 +149,41 @@ impl State {
         metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set(self.waiting as f64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key::IdempotencyKey;
+    use crate::domain::quantity::Quantity;
+    use crate::logic::ids::new_id;
+
+    fn waiting(sale_id: SaleId) -> Waiting {
+        let order = PlaceOrder {
+            order_id: new_id(),
+            entry_id: new_id(),
+            user_id: new_id(),
+            sale_id,
+            quantity: Quantity::ONE,
+            reference: None,
+            valid_until: None,
+            key: IdempotencyKey::parse(b"key").unwrap(),
+        };
+        Waiting { order, arrived: Instant::now(), answer: oneshot::channel().0 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_of_all_lanes_is_the_one_that_came_first() {
+        let wait_max = Duration::from_secs(60);
+        let lanes = Lanes::new(LaneLimits { per_sale: 8, total: 16, wait_max });
+        let (one, other): (SaleId, SaleId) = (new_id(), new_id());
+        assert_eq!(lanes.oldest(), Duration::ZERO);
+        assert_eq!(lanes.join(waiting(one)), Ok(Joined::StartRunner));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(lanes.join(waiting(other)), Ok(Joined::StartRunner));
+        assert_eq!(lanes.join(waiting(other)), Ok(Joined::Running));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((lanes.oldest(), lanes.waiting()), (Duration::from_secs(3), 3));
+        assert_eq!(lanes.take(one, 8).len(), 1);
+        assert_eq!((lanes.oldest(), lanes.waiting()), (Duration::from_secs(1), 2));
+    }
+}
