@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use flashdeal::app::cli::RawSettings;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::task::JoinSet;
@@ -12,7 +11,6 @@ use crate::support::Service;
 use crate::support::api::{Api, Reply, new_key};
 use crate::support::crowd::{Wish, crowd, seed_buyers};
 use crate::support::locks::{Held, number, run, until_someone_waits};
-use crate::support::postgres::TestDatabase;
 
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -194,31 +192,6 @@ async fn what_the_schema_refuses_is_internal_with_nothing_half_done_and_the_key_
     lift_trap(&mut session, "ledger_entries").await;
     service.api.buy(&key, &user, &sale).await.expect(201);
     service.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_isolation_that_a_database_defaults_to_does_not_matter() {
-    for isolation in ["serializable", "repeatable read"] {
-        let database = TestDatabase::create().await;
-        database.default_isolation(isolation).await;
-        let shown = sqlx::query_scalar("SHOW default_transaction_isolation");
-        let shown: String = shown.fetch_one(&mut database.session().await).await.expect("a word");
-        assert_eq!(shown, isolation);
-        // One transaction for each order: only then do they meet at the sale.
-        let single = |raw: &mut RawSettings| raw.engine = Some("pessimistic".to_owned());
-        let service = Service::start_on(database, single).await;
-        let users = seed_buyers(&service.database, 20, "100.00").await;
-        let sale = service.api.sale("10.00", 20).await;
-        let held = Held::sale(&service.database, &sale).await;
-        let send = |user: &String| send(&service.api, &new_key(), user, &sale);
-        let orders: Vec<_> = users.iter().map(send).collect();
-        until_someone_waits(&service.database).await;
-        held.release().await;
-        for order in orders {
-            order.await.expect("an order").0.expect(201);
-        }
-        service.finish().await;
-    }
 }
 
 /// A moment of the database's clock, shortly from now.
