@@ -2,13 +2,14 @@
 # Sourced after `.ci/lib.sh`. UPGRADE_BASE names the commit to come from; without it, the last one before
 # this that changed the program.
 
-# earlier_build COMMIT: that commit's binary as `$work/flashdeal-before`; dependencies are shared.
+# earlier_build COMMIT: that commit's binary as `$work/flashdeal-before`. It is built in a directory of its own: in one
+# that two worktrees share, cargo takes the build of the one for that of the other.
 earlier_build() {
   git worktree add --quiet --force --detach "$work/before" "$1"
   # An empty integration test: `cargo test` then builds the binary with the features that it has here already.
   printf '//! Nothing.\n' >"$work/before/tests/it/main.rs"
-  (cd "$work/before" && cargo test --quiet --locked --target-dir "$target" --test it --no-run)
-  cp "$target/debug/flashdeal" "$work/flashdeal-before"
+  (cd "$work/before" && cargo test --quiet --locked --target-dir "$target/before" --test it --no-run)
+  cp "$target/before/debug/flashdeal" "$work/flashdeal-before"
   git worktree remove --force "$work/before"
 }
 
