@@ -7,8 +7,8 @@ use sqlx::Error;
 use crate::ports::store::{CommitError, StoreError};
 
 const SERIALIZATION_FAILURE: &str = "40001";
-const DEADLOCK_DETECTED: &str = "40P01";
-const LOCK_NOT_AVAILABLE: &str = "55P03";
+pub(super) const DEADLOCK_DETECTED: &str = "40P01";
+pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 const QUERY_CANCELED: &str = "57014";
 const UNIQUE_VIOLATION: &str = "23505";
 const IN_FAILED_TRANSACTION: &str = "25P02";

@@ -5,6 +5,8 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use super::error::{DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE};
+
 /// The migrations in this binary; the same files and table as `sqlx migrate run`.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -124,13 +126,13 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
         .collect())
 }
 
-/// Whether a migration ended on a lock (55P03) or a deadlock (40P01), with nothing left of it. One
+/// Whether a migration ended on a lock or a deadlock, with nothing left of it. One
 /// that runs outside of a transaction may leave something, and a person has to look.
 fn gave_way(error: &MigrateError) -> bool {
     let MigrateError::ExecuteMigration(cause, version) = error else { return false };
     let whole = MIGRATIONS.iter().any(|one| one.version == *version && !one.no_tx);
     let code = cause.as_database_error().and_then(|error| error.code());
-    whole && matches!(code.as_deref(), Some("55P03" | "40P01"))
+    whole && matches!(code.as_deref(), Some(LOCK_NOT_AVAILABLE | DEADLOCK_DETECTED))
 }
 
 /// Refuses a schema that this binary was not built for.

@@ -4,7 +4,8 @@
 //! long that is a third more orders a second; where they are short it only makes groups smaller,
 //! and small groups cost more (docs/adr/0011-groups.md has the measurements).
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A round trip of this length is worth hiding. One on the same machine takes a tenth of it.
@@ -14,33 +15,23 @@ const REMEMBERED: usize = 32;
 
 /// The last round trips. Unknown is near.
 #[derive(Default)]
-pub(super) struct Distance {
-    last: Mutex<Ring>,
-}
-
-#[derive(Default)]
-struct Ring {
-    trips: Vec<Duration>,
-    next: usize,
-}
+pub(super) struct Distance(Mutex<VecDeque<Duration>>);
 
 impl Distance {
     /// A statement that does nothing took this long.
     pub(super) fn note(&self, trip: Duration) {
-        let mut ring = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = ring.next;
-        if ring.trips.len() < REMEMBERED {
-            ring.trips.push(trip);
-        } else {
-            ring.trips[at] = trip;
-        }
-        ring.next = (at + 1) % REMEMBERED;
+        let mut last = self.last();
+        last.truncate(REMEMBERED - 1);
+        last.push_front(trip);
     }
 
     /// Whether even the shortest was long.
     pub(super) fn is_far(&self) -> bool {
-        let ring = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.trips.iter().min().is_some_and(|shortest| *shortest >= FAR)
+        self.last().iter().min().is_some_and(|shortest| *shortest >= FAR)
+    }
+
+    fn last(&self) -> MutexGuard<'_, VecDeque<Duration>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
