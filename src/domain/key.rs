@@ -3,7 +3,7 @@
 //! Grammar and scope follow draft-ietf-httpapi-idempotency-key-header-07, with one deliberate
 //! difference that `openapi.yaml` states: only commits are remembered.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -125,7 +125,8 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// Begins the fingerprint of a request.
     pub fn of(operation: Operation) -> FingerprintBuilder {
-        FingerprintBuilder(Sha256::new()).part("operation", operation.name())
+        FingerprintBuilder { hash: Sha256::new(), text: String::new() }
+            .part("operation", operation.name())
     }
 
     /// From storage; `None` unless it has 32 bytes.
@@ -147,15 +148,21 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// Collects fields; each is written with its lengths, so no two requests run together.
-pub struct FingerprintBuilder(Sha256);
+pub struct FingerprintBuilder {
+    hash: Sha256,
+    /// The value being added.
+    text: String,
+}
 
 impl FingerprintBuilder {
     /// Adds a field that is always there.
     pub fn part(mut self, name: &str, value: impl fmt::Display) -> Self {
-        let text = value.to_string();
-        for piece in [name, &text] {
-            self.0.update((piece.len() as u64).to_be_bytes());
-            self.0.update(piece.as_bytes());
+        self.text.clear();
+        // Writing to a String cannot fail.
+        let _ = write!(self.text, "{value}");
+        for piece in [name, &self.text] {
+            self.hash.update((piece.len() as u64).to_be_bytes());
+            self.hash.update(piece.as_bytes());
         }
         self
     }
@@ -170,7 +177,7 @@ impl FingerprintBuilder {
 
     /// The fingerprint.
     pub fn finish(self) -> Fingerprint {
-        Fingerprint(self.0.finalize().into())
+        Fingerprint(self.hash.finalize().into())
     }
 }
 

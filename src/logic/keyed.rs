@@ -79,11 +79,16 @@ pub fn count(result: &'static str) {
 
 /// Counts what became of the keys of a finished group.
 pub fn count_all<V>(answers: &[Answer<V>]) {
-    for answer in answers {
-        count(match answer {
-            Answer::Made(_) | Answer::Refused(_) => "claimed",
-            Answer::Replayed(_) => "replayed",
-            Answer::KeyReused { .. } => "reused",
-        });
+    let of = |result: &Answer<V>| match result {
+        Answer::Made(_) | Answer::Refused(_) => 0,
+        Answer::Replayed(_) => 1,
+        Answer::KeyReused { .. } => 2,
+    };
+    let mut counts = [0; 3];
+    answers.iter().for_each(|answer| counts[of(answer)] += 1);
+    for (result, count) in ["claimed", "replayed", "reused"].into_iter().zip(counts) {
+        if count > 0 {
+            metrics::counter!(signals::IDEMPOTENCY, "result" => result).increment(count);
+        }
     }
 }

@@ -131,7 +131,7 @@ async fn what_would_not_is_allowed_and_postgresql_takes_it() {
     }
 }
 
-/// Back to the foundation: what the second migration made is gone, what it dropped is there.
+/// Back to the foundation: what the later migrations made is gone, what it dropped is there.
 const BACK_TO_ONE: &str =
     "DROP FUNCTION books_rows_stay, orders_refer, ledger_entries_refer CASCADE;
      ALTER TABLE orders ADD CONSTRAINT orders_user_id_fkey FOREIGN KEY (user_id) REFERENCES wallets,
@@ -139,7 +139,7 @@ const BACK_TO_ONE: &str =
      ALTER TABLE ledger_entries
          ADD CONSTRAINT ledger_entries_user_id_fkey FOREIGN KEY (user_id) REFERENCES wallets,
          ADD CONSTRAINT ledger_entries_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders;
-     DELETE FROM _sqlx_migrations WHERE version = 2";
+     DELETE FROM _sqlx_migrations WHERE version > 1";
 
 /// As the rolling upgrade met it: somebody writes the table for longer than a migration may wait.
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_migration_gives_way_to_orders_and_comes_again() {
         until("it gives way", async || number(&mut session, waiting).await == 0).await;
         buys.release().await;
     });
-    assert_eq!(applied.expect("a second try").len(), 1);
+    assert_eq!(applied.expect("a second try").len(), 2);
     let found = schema::version_found(&mut session).await.unwrap();
     assert_eq!(found, version_expected());
 }

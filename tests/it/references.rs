@@ -85,6 +85,25 @@ async fn what_refers_to_nothing_is_not_written() {
 }
 
 #[tokio::test]
+async fn an_order_is_paid_for_from_its_own_wallet() {
+    let (database, [sale, buyer, _]) = shop().await;
+    let mut session = database.session().await;
+    let other = seed_buyers(&database, 1, "10.00").await.remove(0);
+    let order = an_order(&buyer, &sale, 2).replace("gen_random_uuid()", &format!("'{NOBODY}'"));
+    for (user, wanted) in [(&buyer, None), (&other, Some(FOREIGN_KEY_VIOLATION))] {
+        let mut transaction = session.begin().await.unwrap();
+        let made = sqlx::query(AssertSqlSafe(orders(std::slice::from_ref(&order))));
+        made.execute(&mut *transaction).await.unwrap();
+        let paid = sqlx::query(AssertSqlSafe(an_entry(user, NOBODY))).execute(&mut *transaction);
+        let refused = paid.await.err().and_then(|error| {
+            error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
+        });
+        assert_eq!(refused.as_deref(), wanted);
+        transaction.rollback().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_is_referred_to_stays() {
     let (database, _) = shop().await;
     let mut session = database.session().await;

@@ -12,6 +12,9 @@ use super::verdict::Settled;
 /// Marks an answer that was given before.
 pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
+/// Room for an order, so that the most frequent answer is written without growing.
+const BODY_BYTES: usize = 512;
+
 /// The end of every handler.
 pub(super) type Handled = Result<Response, Problem>;
 
@@ -27,7 +30,8 @@ pub(super) fn ok(body: &impl Serialize) -> Handled {
 
 /// Any status with a JSON body.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Handled {
-    let bytes = serde_json::to_vec(body).map_err(|error| {
+    let mut bytes = Vec::with_capacity(BODY_BYTES);
+    serde_json::to_writer(&mut bytes, body).map_err(|error| {
         tracing::error!(%error, "an answer cannot be written");
         super::verdict::failed(&crate::logic::fault::Fault::Internal(error.to_string()))
     })?;
@@ -37,10 +41,10 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Handled {
 }
 
 /// 201 with `Location`, or the same again, marked as a replay.
-pub(super) fn created(settled: &Settled<()>, location: &str, body: &impl Serialize) -> Handled {
+pub(super) fn created(settled: &Settled<()>, location: String, body: &impl Serialize) -> Handled {
     let mut response = json(StatusCode::CREATED, body)?;
     let headers = response.headers_mut();
-    if let Ok(location) = HeaderValue::from_str(location) {
+    if let Ok(location) = HeaderValue::from_maybe_shared(Bytes::from(location)) {
         headers.insert(LOCATION, location);
     }
     if matches!(settled, Settled::Replayed(())) {

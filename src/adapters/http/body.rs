@@ -4,10 +4,11 @@ use std::pin::pin;
 
 use bytes::{Buf, BytesMut};
 use futures_util::{Stream, StreamExt};
+use http::header::CONTENT_TYPE;
 use tokio::time::{Duration, Instant};
 
 use super::fields::Fields;
-use super::head::Head;
+use super::head::{Head, IDEMPOTENCY_KEY, Line};
 use super::problem::{self, Problem};
 use crate::domain::key::IdempotencyKey;
 
@@ -30,8 +31,10 @@ where
 }
 
 fn require_json(head: &Head) -> Result<(), Problem> {
-    let essence = match head.content_types.as_slice() {
-        [one] => one.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim(),
+    let essence = match head.line(&CONTENT_TYPE) {
+        Line::One(one) => {
+            one.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim()
+        }
         _ => "",
     };
     if essence.eq_ignore_ascii_case("application/json") {
@@ -50,7 +53,7 @@ where
         let detail = format!("A body has at most {BODY_MAX_BYTES} bytes. Nothing was executed.");
         Problem::new(problem::BODY_TOO_LARGE, detail).close()
     };
-    if head.content_length.is_some_and(|length| length > BODY_MAX_BYTES as u64) {
+    if head.content_length().is_some_and(|length| length > BODY_MAX_BYTES as u64) {
         return Err(too_large());
     }
     let deadline = Instant::now() + BODY_TIME_MAX;
@@ -85,10 +88,10 @@ where
 /// # Errors
 /// `idempotency_key_invalid` when it is malformed or there are several lines.
 pub(super) fn optional_key(head: &Head) -> Result<Option<IdempotencyKey>, Problem> {
-    let line = match head.keys.as_slice() {
-        [] => return Ok(None),
-        [line] => line,
-        _ => {
+    let line = match head.line(&IDEMPOTENCY_KEY) {
+        Line::Absent => return Ok(None),
+        Line::One(line) => line,
+        Line::Several => {
             let detail = "Send one Idempotency-Key header, not several. Nothing was executed.";
             return Err(Problem::new(problem::KEY_INVALID, detail));
         }

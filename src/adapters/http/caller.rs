@@ -1,7 +1,9 @@
 //! Who calls: an `Authorization` header becomes a [`Caller`], or a 401.
 
+use http::header::AUTHORIZATION;
+
 use super::context::{AuthMode, Context};
-use super::head::Head;
+use super::head::{Head, Line};
 use super::problem::{self, Problem};
 use crate::adapters::token::Caller;
 use crate::domain::id::UserId;
@@ -13,10 +15,12 @@ pub(super) fn authenticate<S, R>(context: &Context<S, R>, head: &Head) -> Result
         AuthMode::Jwt(verifier) => verifier,
     };
     let refuse = |detail: &str| Err(Problem::new(problem::UNAUTHENTICATED, detail));
-    let line = match head.authorization.as_slice() {
-        [] => return refuse("Send `Authorization: Bearer TOKEN`. Nothing was executed."),
-        [line] => line,
-        _ => return refuse("Send one Authorization header, not several. Nothing was executed."),
+    let line = match head.line(&AUTHORIZATION) {
+        Line::Absent => return refuse("Send `Authorization: Bearer TOKEN`. Nothing was executed."),
+        Line::One(line) => line,
+        Line::Several => {
+            return refuse("Send one Authorization header, not several. Nothing was executed.");
+        }
     };
     let token = line.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| {
         // The scheme's name is case-insensitive (RFC 9110, section 11.1).

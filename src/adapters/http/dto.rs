@@ -1,12 +1,16 @@
 //! What the domain looks like on the wire: `snake_case`, money as strings, moments with six
 //! decimals and `Z`, members without a value left out.
 
+use std::fmt::Display;
+
 use chrono::SecondsFormat;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::domain::Instant;
 use crate::domain::books::{Audit, Discrepancy};
+use crate::domain::id::{OrderId, SaleId, UserId};
 use crate::domain::ledger::{EntryKind, LedgerEntry};
+use crate::domain::money::Money;
 use crate::domain::order::Order;
 use crate::domain::sale::Sale;
 use crate::domain::user::User;
@@ -17,20 +21,30 @@ pub(super) fn instant(at: Instant) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
+/// Something as a string that is written where it belongs, without one of its own in between.
+#[derive(Debug)]
+struct Shown<T>(T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 /// `Order` of `openapi.yaml`.
 #[derive(Debug, Serialize)]
 pub(super) struct OrderDto<'a> {
-    id: String,
-    user_id: String,
-    sale_id: String,
+    id: Shown<OrderId>,
+    user_id: Shown<UserId>,
+    sale_id: Shown<SaleId>,
     quantity: u32,
-    unit_price: String,
-    total: String,
+    unit_price: Shown<Money>,
+    total: Shown<Money>,
     currency: &'a str,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
-    balance_after: String,
+    balance_after: Shown<Money>,
     created_at: String,
 }
 
@@ -38,16 +52,16 @@ impl<'a> OrderDto<'a> {
     /// The receipt. Only what never changes, so that it is the same bytes every time.
     pub(super) fn new(order: &'a Order, currency: &'a str) -> OrderDto<'a> {
         OrderDto {
-            id: order.id.to_string(),
-            user_id: order.user_id.to_string(),
-            sale_id: order.sale_id.to_string(),
+            id: Shown(order.id),
+            user_id: Shown(order.user_id),
+            sale_id: Shown(order.sale_id),
             quantity: order.quantity.units(),
-            unit_price: order.unit_price.to_string(),
-            total: order.total.to_string(),
+            unit_price: Shown(order.unit_price),
+            total: Shown(order.total),
             currency,
             status: "confirmed",
             reference: order.reference.as_ref().map(|text| text.as_str()),
-            balance_after: order.balance_after.to_string(),
+            balance_after: Shown(order.balance_after),
             created_at: instant(order.created_at),
         }
     }

@@ -4,33 +4,28 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use http_body_util::combinators::UnsyncBoxBody;
-use tokio::time::Instant;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use tokio::time::{Duration, Instant};
 use tower::Service;
 use tracing::Instrument;
 use warp::filters::BoxedFilter;
+use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::context::Context;
 use super::head::{Head, TRACEPARENT, X_REQUEST_ID};
 use super::ops::{self, Door};
 use super::problem::{self, Problem};
-use super::{docs, orders, routes, sales, storefront, users, wallets};
+use super::{docs, meters, orders, routes, sales, storefront, users, wallets};
 use crate::ports::read::Reads;
 use crate::ports::signals;
 use crate::ports::store::Store;
 
-/// The body of every answer.
-pub(super) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-
 /// Everything that warp answers.
-pub(super) type Routes = BoxedFilter<(warp::reply::Response,)>;
+pub(super) type Routes = BoxedFilter<(Response,)>;
 
 /// Hands the shared context to a handler.
 pub(super) fn with<C: Clone + Send + Sync + 'static>(
@@ -44,11 +39,10 @@ pub(super) fn head() -> impl Filter<Extract = (Arc<Head>,), Error = Rejection> +
     warp::ext::get::<Arc<Head>>()
 }
 
-/// All routes of the public address, the busiest first: each further one costs a look at the path.
+/// All routes of the public address, the busiest first and by itself: each further one costs a look
+/// at the path, each box around it an allocation.
 pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Routes {
-    let api = orders::place(context.clone())
-        .or(orders::get(context.clone()))
-        .unify()
+    let api = orders::get(context.clone())
         .or(orders::list(context.clone()))
         .unify()
         .or(sales::get(context.clone()))
@@ -83,7 +77,8 @@ pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Rout
         .unify()
         .boxed();
     let operator = operator(context, Door::Public);
-    api.or(operator).unify().or(pages).unify().recover(|_| reject(Door::Public)).unify().boxed()
+    let rest = api.or(operator).unify().or(pages).unify().recover(|_| reject(Door::Public)).unify();
+    orders::place(context.clone()).or(rest.boxed()).unify().boxed()
 }
 
 /// The routes of the operator's own address.
@@ -104,8 +99,8 @@ fn operator<S: Store, R: Reads>(context: &Context<S, R>, door: Door) -> Routes {
 
 /// What no route took: only path and method can be the reason. The endpoint knows the path and
 /// writes the problem.
-async fn reject(door: Door) -> Result<warp::reply::Response, Infallible> {
-    let mut response = warp::reply::Response::default();
+async fn reject(door: Door) -> Result<Response, Infallible> {
+    let mut response = Response::default();
     response.extensions_mut().insert(Unrouted(door));
     Ok(response)
 }
@@ -132,7 +127,7 @@ pub(super) async fn answer<B>(
     routes: Routes,
     mut request: Request<B>,
     client: Option<IpAddr>,
-) -> Response<Body>
+) -> Response
 where
     B: http_body::Body + Send + Sync + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -140,40 +135,76 @@ where
     let started = Instant::now();
     let mut waiting = Waiting { answered: false };
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let route = routes::find(&path);
-    let template = route.map_or("unmatched", |route| route.template);
-    let head = Head::of(&request, client);
-    if method == Method::HEAD {
+    let head = Head::of(&mut request, client);
+    let route = routes::find(head.path());
+    let asked = Asked { method, route: route.map_or("unmatched", |route| route.template), head };
+    if asked.method == Method::HEAD {
         // hyper remembers the real method and leaves the body out.
         *request.method_mut() = Method::GET;
     }
-    request.extensions_mut().insert(Arc::clone(&head));
+    request.extensions_mut().insert(Arc::clone(&asked.head));
 
-    let span = tracing::info_span!(
-        "request",
-        %method,
-        route = template,
-        request_id = %head.request_id,
-        client = head.client.map(tracing::field::display),
-        traceparent = head.traceparent.as_ref().and_then(|value| value.to_str().ok()),
-    );
+    let span = asked.span();
     let Ok(mut response) = warp::service(routes).call(request).instrument(span.clone()).await;
     if let Some(Unrouted(door)) = response.extensions_mut().remove::<Unrouted>() {
         let route = route.filter(|route| door.has(route.template));
-        response = unrouted(&path, &method, route).into_response();
+        response = unrouted(asked.head.path(), &asked.method, route).into_response();
     }
     let problem = response.extensions_mut().remove::<Problem>();
-    let mut response = response.map(|body| body.map_err(Into::into).boxed_unsync());
     if let Some(problem) = &problem {
-        let document = problem.document(method == Method::POST, &head.request_id);
-        let body = http_body_util::Full::new(Bytes::from(document));
-        *response.body_mut() = body.map_err(|never| match never {}).boxed_unsync();
+        let document = problem.document(asked.method == Method::POST, asked.head.request_id());
+        *response.body_mut() = document.into();
     }
-    write_headers(response.headers_mut(), &head, template);
-    record(&method, template, response.status(), started, problem.as_ref(), &span);
+    write_headers(response.headers_mut(), &asked.head, asked.route);
+    let elapsed = started.elapsed();
+    meters::answered(&asked.method, asked.route, response.status(), elapsed);
+    span.in_scope(|| asked.log(response.status(), elapsed, problem.as_ref()));
     waiting.answered = true;
     response
+}
+
+/// A request, as logs name it.
+struct Asked {
+    method: Method,
+    route: &'static str,
+    head: Arc<Head>,
+}
+
+impl Asked {
+    /// Goes with everything that is logged while the request is answered, for those who log at
+    /// `debug`: to make and follow a span costs a tenth of what an order costs the service.
+    fn span(&self) -> tracing::Span {
+        tracing::debug_span!(
+            "request",
+            method = %self.method,
+            route = self.route,
+            request_id = self.head.request_id(),
+            client = self.head.client.map(tracing::field::display),
+            traceparent = self.head.traceparent(),
+        )
+    }
+
+    /// A fault is told with all that the span would say.
+    fn log(&self, status: StatusCode, elapsed: Duration, problem: Option<&Problem>) {
+        let (code, seconds) = (problem.map(Problem::code), elapsed.as_secs_f64());
+        let status = status.as_u16();
+        if status < 500 {
+            tracing::debug!(status, code, seconds, "answered");
+            return;
+        }
+        tracing::warn!(
+            method = %self.method,
+            route = self.route,
+            request_id = self.head.request_id(),
+            client = self.head.client.map(tracing::field::display),
+            traceparent = self.head.traceparent(),
+            status,
+            code,
+            seconds,
+            reason = problem.and_then(Problem::reason),
+            "answered"
+        );
+    }
 }
 
 fn unrouted(path: &str, method: &Method, route: Option<&'static routes::Route>) -> Problem {
@@ -197,11 +228,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 fn write_headers(headers: &mut HeaderMap, head: &Head, template: &str) {
-    if let Ok(id) = HeaderValue::from_str(&head.request_id) {
-        headers.insert(X_REQUEST_ID, id);
-    }
-    if let Some(trace) = &head.traceparent {
-        headers.insert(TRACEPARENT, trace.clone());
+    headers.insert(X_REQUEST_ID, head.request_id_header());
+    if let Some(trace) = head.traceparent_header() {
+        headers.insert(TRACEPARENT, trace);
     }
     secure(headers);
     if template.starts_with("/api") || template == "unmatched" {
@@ -217,44 +246,4 @@ pub(super) fn secure(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
-}
-
-fn record(
-    method: &Method,
-    template: &'static str,
-    status: StatusCode,
-    started: Instant,
-    problem: Option<&Problem>,
-    span: &tracing::Span,
-) {
-    let elapsed = started.elapsed();
-    metrics::histogram!(
-        signals::HTTP_DURATION,
-        "method" => method_label(method),
-        "route" => template,
-        "status" => status.as_str().to_owned(),
-    )
-    .record(elapsed);
-    let (code, seconds) = (problem.map(Problem::code), elapsed.as_secs_f64());
-    span.in_scope(|| {
-        if status.is_server_error() {
-            tracing::warn!(status = status.as_u16(), code, seconds, "answered");
-        } else {
-            tracing::debug!(status = status.as_u16(), code, seconds, "answered");
-        }
-    });
-}
-
-/// A method as a label: a caller's invention must not become a new time series.
-fn method_label(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        "PATCH" => "PATCH",
-        _ => "other",
-    }
 }

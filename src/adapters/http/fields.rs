@@ -58,7 +58,7 @@ impl Fields {
             let message = format!("must be a JSON object: {error}");
             Problem::invalid(&[FieldError { field: "body".to_owned(), message }])
         })?;
-        Ok(Fields { members, accepted: Vec::new(), errors: Vec::new() })
+        Ok(Fields { members, accepted: Vec::with_capacity(8), errors: Vec::new() })
     }
 
     /// Takes a member that may be left out and reads it with `read`.
@@ -112,8 +112,8 @@ impl Fields {
     /// # Errors
     /// `validation_failed` with every fault.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
-        let accepted = self.accepted.join(", ");
         for (name, _) in std::mem::take(&mut self.members) {
+            let accepted = self.accepted.join(", ");
             self.fault(shown(&name), format!("is not known here; accepted are {accepted}"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&self.errors)) }

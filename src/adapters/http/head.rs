@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use uuid::Uuid;
 
 /// The request header of the key.
@@ -17,63 +17,111 @@ pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 /// A request's head, shared by everyone who answers it.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// The caller's id for this request, or ours.
-    pub(super) request_id: String,
+    /// The caller's id for this request, or ours: visible ASCII characters.
+    request_id: HeaderValue,
     /// The caller's trace, if it is one.
-    pub(super) traceparent: Option<HeaderValue>,
-    /// What stands behind the `?`.
-    pub(super) query: Option<String>,
-    /// Every `Authorization` line.
-    pub(super) authorization: Vec<HeaderValue>,
-    /// Every `Idempotency-Key` line.
-    pub(super) keys: Vec<HeaderValue>,
-    /// Every `Content-Type` line.
-    pub(super) content_types: Vec<HeaderValue>,
-    /// What the body is said to weigh, in bytes.
-    pub(super) content_length: Option<u64>,
-    /// Every `If-None-Match` line.
-    pub(super) if_none_match: Vec<HeaderValue>,
-    /// Whether the caller wants no stored answer (RFC 9111, 5.2.1.4).
-    pub(super) no_cache: bool,
+    traceparent: Option<HeaderValue>,
+    headers: HeaderMap,
+    uri: Uri,
     /// Who called, behind trusted proxies.
     pub(super) client: Option<IpAddr>,
 }
 
+/// What one header says, where it may be said once.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// Nothing.
+    Absent,
+    /// This.
+    One(&'a HeaderValue),
+    /// More than one thing.
+    Several,
+}
+
 impl Head {
-    /// Reads the head of a request.
-    pub(super) fn of<B>(request: &Request<B>, client: Option<IpAddr>) -> Arc<Head> {
-        let headers = request.headers();
+    /// Takes the head of a request; its lines go along, nobody behind looks for them.
+    pub(super) fn of<B>(request: &mut Request<B>, client: Option<IpAddr>) -> Arc<Head> {
+        let headers = std::mem::take(request.headers_mut());
         Arc::new(Head {
-            request_id: request_id(headers),
+            request_id: request_id(&headers),
             traceparent: headers.get(TRACEPARENT).filter(|value| is_traceparent(value)).cloned(),
-            query: request.uri().query().map(str::to_owned),
-            authorization: all(headers, AUTHORIZATION),
-            keys: all(headers, IDEMPOTENCY_KEY),
-            content_types: all(headers, CONTENT_TYPE),
-            content_length: headers
-                .get(CONTENT_LENGTH)
-                .and_then(|value| value.to_str().ok()?.parse().ok()),
-            if_none_match: all(headers, IF_NONE_MATCH),
-            no_cache: all(headers, CACHE_CONTROL)
-                .iter()
-                .any(|line| line.to_str().is_ok_and(|line| line.contains("no-cache"))),
+            uri: request.uri().clone(),
+            headers,
             client,
         })
     }
-}
 
-fn all(headers: &HeaderMap, name: HeaderName) -> Vec<HeaderValue> {
-    headers.get_all(name).iter().cloned().collect()
+    /// The caller's id for this request, or ours.
+    pub(super) fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// The same, as a header.
+    pub(super) fn request_id_header(&self) -> HeaderValue {
+        self.request_id.clone()
+    }
+
+    /// The caller's trace, if it is one.
+    pub(super) fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_ref().and_then(|value| value.to_str().ok())
+    }
+
+    /// The same, as a header.
+    pub(super) fn traceparent_header(&self) -> Option<HeaderValue> {
+        self.traceparent.clone()
+    }
+
+    /// The path.
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// What stands behind the `?`.
+    pub(super) fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    /// What this header says.
+    pub(super) fn line(&self, name: &HeaderName) -> Line<'_> {
+        let mut lines = self.headers.get_all(name).iter();
+        match (lines.next(), lines.next()) {
+            (None, _) => Line::Absent,
+            (Some(line), None) => Line::One(line),
+            (Some(_), Some(_)) => Line::Several,
+        }
+    }
+
+    /// What the body is said to weigh, in bytes.
+    pub(super) fn content_length(&self) -> Option<u64> {
+        self.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+    }
+
+    /// Every `If-None-Match` line that is text.
+    pub(super) fn if_none_match(&self) -> impl Iterator<Item = &str> {
+        self.headers.get_all(IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok())
+    }
+
+    /// Whether the caller wants no stored answer (RFC 9111, 5.2.1.4).
+    pub(super) fn no_cache(&self) -> bool {
+        let mut lines = self.headers.get_all(CACHE_CONTROL).iter();
+        lines.any(|line| line.to_str().is_ok_and(|line| line.contains("no-cache")))
+    }
 }
 
 /// The caller's id when it is 1 to 128 visible ASCII characters, so that it can neither break a log
 /// line nor fill one.
-fn request_id(headers: &HeaderMap) -> String {
-    let visible = |text: &&str| {
-        (1..=128).contains(&text.len()) && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte))
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let visible = |value: &&HeaderValue| {
+        (1..=128).contains(&value.len())
+            && value.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte))
     };
-    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(visible);
-    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+    headers.get(X_REQUEST_ID).filter(visible).cloned().unwrap_or_else(new_request_id)
+}
+
+fn new_request_id() -> HeaderValue {
+    let mut text = Uuid::encode_buffer();
+    let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// `version-traceid-parentid-flags` in lower-case hexadecimal (W3C Trace Context, section 3.2).
@@ -81,14 +129,21 @@ fn is_traceparent(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else {
         return false;
     };
-    let parts: Vec<&str> = text.split('-').collect();
+    let mut parts = text.split('-');
+    let mut next = || parts.next().unwrap_or_default();
+    let (version, trace, parent, flags) = (next(), next(), next(), next());
     let hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     let zeros = |part: &str| part.bytes().all(|byte| byte == b'0');
-    matches!(parts[..], [version, trace, parent, flags]
-        if hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16)
-            && hex(flags, 2) && !zeros(trace) && !zeros(parent))
+    hex(version, 2)
+        && version != "ff"
+        && hex(trace, 32)
+        && hex(parent, 16)
+        && hex(flags, 2)
+        && parts.next().is_none()
+        && !zeros(trace)
+        && !zeros(parent)
 }
 
 #[cfg(test)]

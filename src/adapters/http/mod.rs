@@ -16,6 +16,7 @@ mod dto;
 mod endpoint;
 mod fields;
 mod head;
+mod meters;
 mod ops;
 mod orders;
 mod places;

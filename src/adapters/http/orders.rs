@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::Stream;
-use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
+use warp::{Filter, Rejection};
 
 use super::answer::{Handled, created, ok, respond};
 use super::body::{read_object, required_key};
@@ -15,6 +15,7 @@ use super::dto::{ListDto, OrderDto};
 use super::endpoint::{head, with};
 use super::fields::{self, Fields, incomplete};
 use super::head::Head;
+use super::meters;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
 use super::rates::{Taken, Who};
@@ -28,11 +29,12 @@ use crate::domain::text::ShortText;
 use crate::logic::ids::new_id;
 use crate::logic::keyed::Answer;
 use crate::ports::read::{OrderFilter, OrderPosition, Reads};
-use crate::ports::signals;
 use crate::ports::store::Store;
 
 /// `POST /api/orders`
-pub(super) fn place<S: Store, R: Reads>(context: Context<S, R>) -> BoxedFilter<(Response,)> {
+pub(super) fn place<S: Store, R: Reads>(
+    context: Context<S, R>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::path!("api" / "orders")
         .and(warp::post())
         .and(with(context))
@@ -41,7 +43,6 @@ pub(super) fn place<S: Store, R: Reads>(context: Context<S, R>) -> BoxedFilter<(
         .then(|context, head: Arc<Head>, body| async move {
             respond(handle_place(&context, &head, body).await)
         })
-        .boxed()
 }
 
 /// `GET /api/orders`
@@ -76,9 +77,9 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
     let order = read_order(read_object(head, body).await?, caller, key)?;
     let engine = context.engine().name();
     let taken = admit(context, head, caller, &order).await.inspect_err(|problem| {
-        counted(engine, problem.code());
+        meters::order(engine, problem.code());
     })?;
-    context.require_ready().inspect_err(|problem| counted(engine, problem.code()))?;
+    context.require_ready().inspect_err(|problem| meters::order(engine, problem.code()))?;
     let deciding = context.engine().place(order);
     let shared = context.clone();
     let work = async move {
@@ -92,7 +93,7 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
     let outcome = context.in_task(work).await?;
     let (order, settled) = settle(outcome, Operation::PlaceOrder)?.split();
     let location = format!("/api/orders/{}", order.id);
-    created(&settled, &location, &OrderDto::new(&order, &context.options().currency))
+    created(&settled, location, &OrderDto::new(&order, &context.options().currency))
 }
 
 /// Lets an order in, or says when to come back. A replay is let in at any rate: the winner's retry
@@ -155,9 +156,7 @@ fn count(
 ) {
     let outcome = match outcome {
         Ok(Answer::Made(order)) => {
-            metrics::counter!(signals::ORDERS_UNITS).increment(order.quantity.units().into());
-            metrics::counter!(signals::ORDERS_REVENUE, "currency" => currency.to_owned())
-                .increment(order.total.cents());
+            meters::sold(order, currency);
             "confirmed"
         }
         Ok(Answer::Replayed(_)) => "replayed",
@@ -165,11 +164,7 @@ fn count(
         Ok(Answer::KeyReused { .. }) => problem::KEY_REUSED.code,
         Err(fault) => super::verdict::failed(fault).code(),
     };
-    counted(engine, outcome);
-}
-
-fn counted(engine: &'static str, outcome: &'static str) {
-    metrics::counter!(signals::ORDERS, "engine" => engine, "outcome" => outcome).increment(1);
+    meters::order(engine, outcome);
 }
 
 async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id: &str) -> Handled {
@@ -186,7 +181,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
     let caller = authenticate(context, head)?;
     context.require_ready()?;
-    let (filter, from, limit) = read_filter(head.query.as_deref(), caller)?;
+    let (filter, from, limit) = read_filter(head.query(), caller)?;
     let page =
         context.read(|reads| async move { reads.list_orders(&filter, from, limit).await }).await?;
     let currency = &context.options().currency;

@@ -130,6 +130,7 @@ pub(super) struct Problem {
     charged: Charged,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    reason: Option<String>,
 }
 
 impl Problem {
@@ -141,6 +142,7 @@ impl Problem {
             charged: kind.charged,
             members: Map::new(),
             headers: Vec::new(),
+            reason: None,
         }
     }
 
@@ -189,6 +191,17 @@ impl Problem {
     pub(super) fn close(mut self) -> Problem {
         self.headers.push((CONNECTION, HeaderValue::from_static("close")));
         self
+    }
+
+    /// Says what is for the log only.
+    pub(super) fn because(mut self, reason: &str) -> Problem {
+        self.reason = Some(reason.to_owned());
+        self
+    }
+
+    /// What is for the log only.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// The code.

@@ -107,7 +107,7 @@ pub fn head(value: &HeaderValue) -> HeadRead {
     for name in ["traceparent", "x-request-id", AUTHORIZATION.as_str()] {
         request.headers_mut().insert(name, value.clone());
     }
-    let head = Head::of(&request, None);
+    let head = Head::of(&mut request, None);
     let trusted = TrustedProxies("10.0.0.0/8".parse::<IpNet>().into_iter().collect());
     let behind = |peer: [u8; 4], name: &'static str| {
         let mut headers = HeaderMap::new();
@@ -115,8 +115,8 @@ pub fn head(value: &HeaderValue) -> HeadRead {
         client_address(&headers, peer.into(), &trusted)
     };
     HeadRead {
-        request_id: head.request_id.clone(),
-        traceparent: head.traceparent.as_ref().and_then(|value| Some(value.to_str().ok()?.into())),
+        request_id: head.request_id().to_owned(),
+        traceparent: head.traceparent().map(str::to_owned),
         clients: [
             behind([10, 0, 0, 1], FORWARDED.as_str()).or(behind([10, 0, 0, 1], "x-forwarded-for")),
             behind([203, 0, 113, 9], FORWARDED.as_str()),

@@ -82,7 +82,7 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     let (sale, settled) = settle(outcome, Operation::CreateSale)?.split();
     let location = format!("/api/sales/{}", sale.id);
     let currency = &context.options().currency;
-    created(&settled, &location, &SaleDto::new(&sale, sale.created_at, currency))
+    created(&settled, location, &SaleDto::new(&sale, sale.created_at, currency))
 }
 
 /// Reads a wish for a sale.
@@ -134,7 +134,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
 
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
     context.require_ready()?;
-    let mut query = Query::parse(head.query.as_deref());
+    let mut query = Query::parse(head.query());
     let status = query.take("status", |text| {
         SaleStatus::from_name(text)
             .ok_or_else(|| "must be upcoming, live, sold_out or ended".to_owned())

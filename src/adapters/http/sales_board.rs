@@ -61,7 +61,7 @@ impl SalesBoard {
         question: &str,
         read: impl Future<Output = Result<Rendered, Problem>>,
     ) -> Result<Response, Problem> {
-        if head.no_cache {
+        if head.no_cache() {
             return Ok(read.await?.respond(head));
         }
         if let Some(known) = self.board.read().unwrap_or_else(PoisonError::into_inner).get(question)
@@ -97,7 +97,7 @@ impl Rendered {
 
     /// 200, or 304 to whoever has these bytes already (RFC 9110, 13.1.2).
     fn respond(&self, head: &Head) -> Response {
-        let known = head.if_none_match.iter().filter_map(|line| line.to_str().ok());
+        let known = head.if_none_match();
         let mut known = known.flat_map(|line| line.split(',')).map(str::trim);
         let etag = self.etag.to_str().unwrap_or_default();
         let same = known.any(|name| name == "*" || name.trim_start_matches("W/") == etag);

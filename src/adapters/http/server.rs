@@ -23,11 +23,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use warp::reply::Response;
 
 use super::answer::IDEMPOTENT_REPLAYED;
 use super::client_address::{TrustedProxies, client_address};
 use super::context::Context;
-use super::endpoint::{Body, Routes, answer, operator_routes, public_routes, secure};
+use super::endpoint::{Routes, answer, operator_routes, public_routes, secure};
 use super::head::{IDEMPOTENCY_KEY, TRACEPARENT, X_REQUEST_ID};
 use super::places::{Place, Places};
 use super::stalled::Stalled;
@@ -182,11 +183,10 @@ impl Server {
                 tokio::spawn(finish(graceful.watch(connection), place));
             }
             Some(cors) => {
-                let secured =
-                    cors.layer(respond).map_response(|mut response: http::Response<Body>| {
-                        secure(response.headers_mut());
-                        response
-                    });
+                let secured = cors.layer(respond).map_response(|mut response: Response| {
+                    secure(response.headers_mut());
+                    response
+                });
                 let service = TowerToHyperService::new(secured);
                 let connection = http.serve_connection(stream, service);
                 tokio::spawn(finish(graceful.watch(connection), place));

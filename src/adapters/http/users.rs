@@ -103,7 +103,7 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     }
     let request = CreateUser { user_id: new_id(), external_id, name, opening_balance, key };
     let (user, settled) = execute(context, request).await?.split();
-    created(&settled, &format!("/api/users/{}", user.id), &UserDto::new(&user))
+    created(&settled, format!("/api/users/{}", user.id), &UserDto::new(&user))
 }
 
 /// Name, external id and opening balance.
@@ -134,7 +134,7 @@ async fn handle_put<S: Store, R: Reads, B: bytes::Buf, E>(
     match execute(context, request).await? {
         Settled::Made(user) => {
             let location = format!("/api/users/{}", user.id);
-            created(&Settled::Made(()), &location, &UserDto::new(&user))
+            created(&Settled::Made(()), location, &UserDto::new(&user))
         }
         Settled::Replayed(user) => json(StatusCode::OK, &UserDto::new(&user)),
     }
@@ -161,7 +161,7 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
     require_service(authenticate(context, head)?)?;
     context.require_ready()?;
-    let mut query = Query::parse(head.query.as_deref());
+    let mut query = Query::parse(head.query());
     let external_id =
         query.take("external_id", |text| ShortText::parse(text).map_err(|error| error.to_string()));
     let limit = query.limit();

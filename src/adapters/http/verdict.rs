@@ -150,10 +150,11 @@ pub(super) fn failed(fault: &Fault) -> Problem {
             "It is not known how this attempt ended. Try again with the same key: it is executed once at most.",
         )
         .retry_after(jittered()),
-        Fault::Internal(_) => Problem::new(
+        Fault::Internal(reason) => Problem::new(
             problem::INTERNAL,
             "A defect on our side; it is logged under this request's id. Ask again with the same key to learn how it ended.",
-        ),
+        )
+        .because(reason),
     }
 }
 

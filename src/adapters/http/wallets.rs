@@ -82,7 +82,7 @@ async fn handle_entries<S: Store, R: Reads>(
     let user = user_in_path(id)?;
     require_own(caller, user)?;
     context.require_ready()?;
-    let mut query = Query::parse(head.query.as_deref());
+    let mut query = Query::parse(head.query());
     let limit = query.limit();
     let before = query.take("cursor", cursor::to_entry);
     query.finish()?;
@@ -113,7 +113,7 @@ async fn handle_deposit<S: Store, R: Reads, B: bytes::Buf, E>(
     let outcome = context.in_task(work).await?;
     let (entry, settled) = settle(outcome, Operation::CreateDeposit)?.split();
     let location = format!("/api/users/{user_id}/wallet/entries");
-    created(&settled, &location, &EntryDto::new(&entry))
+    created(&settled, location, &EntryDto::new(&entry))
 }
 
 /// Reads a wish for a deposit.

@@ -88,9 +88,8 @@ impl Group {
             let twin_of = (first != at).then_some(first);
             Member { fingerprint: order.fingerprint(), key, order, twin_of }
         });
-        let members = members.collect();
-        let (locking, kept) = (Locking::First, Kept::default());
-        Group { sale_id, members, locking, kept, begun_after: None }
+        let (members, kept) = (members.collect(), Kept::default());
+        Group { sale_id, members, locking: Locking::First, kept, begun_after: None }
     }
 
     /// Keeps `held` for so long.
@@ -167,16 +166,17 @@ impl Group {
         let (mut sale, now) = (facts.sale, facts.buyers.now);
         let mut by_user: HashMap<UserId, Buyer> = facts.buyers.by_user;
         let mut touched = BTreeMap::new();
-        let mut made: HashMap<&KeyRef, usize> = HashMap::new();
+        let mut made: Vec<Option<usize>> = vec![None; self.members.len()]; // by a key's first
         let mut winners = Winners::default();
         for (at, member) in self.members.iter().enumerate() {
             if settled[at].is_some() {
                 continue;
             }
-            if let Some(maker) = made.get(&member.key)
-                && let Some(Answer::Made(order)) = &settled[*maker]
+            let first = member.twin_of.unwrap_or(at);
+            if let Some(maker) = made[first]
+                && let Some(Answer::Made(order)) = &settled[maker]
             {
-                settled[at] = Some(member.again(self.members[*maker].fingerprint, order));
+                settled[at] = Some(member.again(self.members[maker].fingerprint, order));
                 continue;
             }
             let wish = &member.order;
@@ -192,7 +192,7 @@ impl Group {
                     sale.as_mut().expect("a yes implies a sale").apply(&order);
                     winners.entries.push(entry);
                     winners.orders.push(order.clone());
-                    made.insert(&member.key, at);
+                    made[first] = Some(at);
                     Answer::Made(order)
                 }
             });

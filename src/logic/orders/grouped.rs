@@ -200,9 +200,10 @@ impl<S: Store> Shared<S> {
     /// Who has waited too long is told so and not executed.
     fn turn_away_late(&self, taken: Vec<Waiting>) -> Vec<Waiting> {
         let mut in_time = Vec::with_capacity(taken.len());
+        let (waits, now) = (metrics::histogram!(signals::ORDER_QUEUE_WAIT), Instant::now());
         for waiting in taken {
-            let waited = waiting.arrived.elapsed();
-            metrics::histogram!(signals::ORDER_QUEUE_WAIT).record(waited);
+            let waited = now - waiting.arrived;
+            waits.record(waited);
             if waited > self.options.wait_max {
                 waiting.tell(Err(self.pace.shed("waited_too_long", 1)));
             } else {

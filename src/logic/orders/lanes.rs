@@ -15,7 +15,6 @@ use super::OrderAnswer;
 use crate::domain::id::SaleId;
 use crate::domain::order::PlaceOrder;
 use crate::logic::fault::Fault;
-use crate::ports::signals;
 
 /// An order that waits, and where its answer goes.
 pub(super) struct Waiting {
@@ -96,7 +95,6 @@ impl Lanes {
         let joined = if lane.is_some() { Joined::Running } else { Joined::StartRunner };
         state.by_sale.entry(sale).or_default().push_back(waiting);
         state.waiting += 1;
-        state.show();
         Ok(joined)
     }
 
@@ -107,7 +105,6 @@ impl Lanes {
         let count = lane.len().min(most);
         let taken: Vec<Waiting> = lane.drain(..count).collect();
         state.waiting -= taken.len();
-        state.show();
         taken
     }
 
@@ -141,12 +138,6 @@ impl Lanes {
     /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn show(&self) {
-        metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set(self.waiting as f64);
     }
 }
 

@@ -46,7 +46,7 @@ fn memory_mb() -> u64 {
     bytes.map_or(512, |(pages, size)| pages.saturating_mul(size) / (1024 * 1024))
 }
 
-const FIXED: [(&str, &str); 13] = [
+const FIXED: [(&str, &str); 14] = [
     // Nothing on the network; the socket's directory is private (see `socket`).
     ("listen_addresses", ""),
     ("unix_socket_permissions", "0700"),
@@ -54,6 +54,9 @@ const FIXED: [(&str, &str); 13] = [
     ("fsync", "on"),
     ("full_page_writes", "on"),
     ("synchronous_commit", "on"),
+    // Files of the log are kept and used again, up to the 1 GB that a checkpoint lets it grow to
+    // anyway. To make one of 16 MB stops every COMMIT for 50 ms, and a rush needs one a second.
+    ("min_wal_size", "1GB"),
     // Some distributions switch the collector on; our child writes to the file that we gave it.
     ("logging_collector", "off"),
     ("log_destination", "stderr"),

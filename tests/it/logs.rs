@@ -1,0 +1,68 @@
+//! What the log says of a request that went wrong: enough to find it by what its caller holds.
+
+use std::fs::File;
+
+use http::Method;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use crate::support::api::{Api, new_key};
+use crate::support::postgres::TestDatabase;
+use crate::support::process::{ServeProcess, flashdeal};
+use crate::support::service::{assert_balanced, scratch};
+
+/// A defect, made by a trigger that nobody foresaw.
+const TRAP: &str = "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS
+                    $$ BEGIN RAISE EXCEPTION 'a trap was sprung'; END $$;
+                    CREATE TRIGGER trap BEFORE INSERT ON orders EXECUTE FUNCTION trap()";
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+async fn buy(api: &Api, request_id: &str, user: &str, sale: &str) -> u16 {
+    let body = json!({ "user_id": user, "sale_id": sale }).to_string();
+    let request = api
+        .request(Method::POST, "/api/orders")
+        .header("content-type", "application/json")
+        .header("idempotency-key", new_key())
+        .header("x-request-id", request_id)
+        .header("traceparent", TRACE);
+    api.send(request.body(body.into()).unwrap()).await.unwrap().status.as_u16()
+}
+
+#[tokio::test]
+async fn a_defect_is_logged_under_the_id_of_its_request_whatever_the_engine() {
+    for engine in ["grouped", "pessimistic", "optimistic"] {
+        let database = TestDatabase::create().await;
+        let environment = [
+            ("DATABASE_URL", database.url.as_str()),
+            ("FLASHDEAL_ENGINE", engine),
+            ("FLASHDEAL_LOG_FORMAT", "json"),
+        ];
+        let log = scratch(&format!("logs-{engine}")).join("log");
+        let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
+        command.stderr(File::create(&log).unwrap());
+        let process = ServeProcess::of(command).await;
+        let (user, sale) = (process.api.user("9.00").await, process.api.sale("1.00", 9).await);
+        assert_eq!(buy(&process.api, "went-well", &user, &sale).await, 201);
+        let mut session = database.session().await;
+        sqlx::raw_sql(AssertSqlSafe(TRAP)).execute(&mut session).await.unwrap();
+        assert_eq!(buy(&process.api, "went-wrong", &user, &sale).await, 500);
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.exit().await, Some(0));
+
+        let text = std::fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let told: Vec<Value> = lines.filter(|line| line["message"] == "answered").collect();
+        let [line] = told.as_slice() else { panic!("one line for one fault: {text}") };
+        let wanted = json!({
+            "level": "WARN", "method": "POST", "route": "/api/orders", "request_id": "went-wrong",
+            "client": "127.0.0.1", "traceparent": TRACE, "status": 500, "code": "internal",
+        });
+        for (name, value) in wanted.as_object().unwrap() {
+            assert_eq!(line.get(name), Some(value), "{name} of {line}");
+        }
+        let reason = line["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("a trap was sprung"), "{line}");
+        assert_balanced(&database).await;
+    }
+}
