@@ -20,6 +20,7 @@ mod http_edges;
 mod isolation;
 mod laws;
 mod lists;
+mod lock_order;
 mod logs;
 mod migrations;
 mod model;

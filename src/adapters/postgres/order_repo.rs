@@ -154,8 +154,8 @@ pub(super) async fn record(
     .fetch_one(connection)
     .await
     .map_err(store_error)?;
-    expect_rows("orders", winners.orders.len(), touched.orders)?;
-    expect_rows("debits", winners.entries.len(), touched.entries)?;
+    expect_rows("the sale", 1, touched.sales)?;
     expect_rows("wallets", winners.wallets.len(), touched.wallets)?;
-    expect_rows("the sale", 1, touched.sales)
+    expect_rows("orders", winners.orders.len(), touched.orders)?;
+    expect_rows("debits", winners.entries.len(), touched.entries)
 }

@@ -6,7 +6,7 @@
 //! | 2 earlier orders of taken keys (if any) | a new statement sees what the claim waited for |
 //! | 3 lock the sale | the one row that its orders have in common |
 //! | 4 lock wallets, ascending; read clock and units bought | after the sale, a new snapshot |
-//! | 5 write orders, debits, wallets, sale as sets | winners only, the sale's row once |
+//! | 5 write sale, wallets, orders, debits as sets | winners only, the sale's row once |
 //! | 6 give back keys of refused neighbours (mixed groups only) | a refusal frees its key |
 //! | 7 claim some of them again (only for the twins below) | the twin's order stands under it |
 //!

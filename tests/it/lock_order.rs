@@ -1,0 +1,76 @@
+//! One order of locks in every engine: key, sale, wallet, and only then new rows. Who waits for one
+//! of them holds none of those behind it, so nobody else has to wait, and no circle can close.
+
+use crate::support::Service;
+use crate::support::api::new_key;
+use crate::support::crowd::{Wish, crowd};
+use crate::support::locks::{Held, number, run, until_someone_waits};
+
+const ENGINES: [&str; 3] = ["grouped", "pessimistic", "optimistic"];
+
+async fn scene(engine: &str) -> (Service, String, String) {
+    let service = Service::start_with(|raw| raw.engine = Some(engine.to_owned())).await;
+    let (user, sale) = (service.api.user("9.00").await, service.api.sale("1.00", 9).await);
+    (service, user, sale)
+}
+
+/// An order of this user for this sale, under way until it is awaited.
+fn under_way(service: &Service, user: &str, sale: &str) -> tokio::task::JoinHandle<u16> {
+    let (api, user, sale) = (service.api.clone(), user.to_owned(), sale.to_owned());
+    tokio::spawn(async move { api.buy(&new_key(), &user, &sale).await.status.as_u16() })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_sale_holds_no_wallet() {
+    for engine in ENGINES {
+        let (service, user, sale) = scene(engine).await;
+        let held = Held::sale(&service.database, &sale).await;
+        let order = under_way(&service, &user, &sale);
+        until_someone_waits(&service.database).await;
+        let mut other = service.database.session().await;
+        let wallet = format!("SELECT FROM wallets WHERE user_id = '{user}' FOR UPDATE NOWAIT");
+        run(&mut other, wallet).await;
+        held.release().await;
+        assert_eq!(order.await.unwrap(), 201, "{engine}");
+        service.finish().await;
+    }
+}
+
+/// As a deposit does, which holds the wallet and then writes its entry: the number of that entry
+/// must not be taken by somebody who waits for the wallet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_wallet_has_written_nothing_yet() {
+    for engine in ENGINES {
+        let (service, user, sale) = scene(engine).await;
+        let wallet = format!("SELECT FROM wallets WHERE user_id = '{user}' FOR UPDATE");
+        let mut held = Held::by(&service.database, wallet).await;
+        let order = under_way(&service, &user, &sale);
+        until_someone_waits(&service.database).await;
+        let entry = format!(
+            "SET LOCAL lock_timeout = '100ms';
+             INSERT INTO ledger_entries (user_id, number, id, type, amount, balance_after,
+                                         created_at)
+             VALUES ('{user}', 2, gen_random_uuid(), 'deposit', 1, 10, clock_timestamp())"
+        );
+        run(&mut held.session, entry).await;
+        held.release().await;
+        assert_eq!(order.await.unwrap(), 201, "{engine}");
+        service.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_and_deposits_of_one_wallet_never_meet_in_a_circle() {
+    for engine in ENGINES {
+        let (service, user, sale) = scene(engine).await;
+        let wishes = (0..60).map(|n| match n % 2 {
+            0 => Wish::unit(&user, &sale),
+            _ => Wish::deposit(&new_key(), &user, "1.00"),
+        });
+        crowd(service.api.address(), 20, wishes.collect()).await;
+        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        let mut session = service.database.session().await;
+        assert_eq!(number(&mut session, deadlocks).await, 0, "{engine}");
+        service.finish().await;
+    }
+}
