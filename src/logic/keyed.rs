@@ -74,21 +74,24 @@ pub fn unsettled(error: StoreError) -> Trouble {
 
 /// Counts what became of a key.
 pub fn count(result: &'static str) {
-    metrics::counter!(signals::IDEMPOTENCY, "result" => result).increment(1);
+    add(result, 1);
+}
+
+fn add(result: &'static str, keys: u64) {
+    metrics::counter!(signals::IDEMPOTENCY, "result" => result).increment(keys);
 }
 
 /// Counts what became of the keys of a finished group.
 pub fn count_all<V>(answers: &[Answer<V>]) {
-    let of = |result: &Answer<V>| match result {
-        Answer::Made(_) | Answer::Refused(_) => 0,
-        Answer::Replayed(_) => 1,
-        Answer::KeyReused { .. } => 2,
-    };
-    let mut counts = [0; 3];
-    answers.iter().for_each(|answer| counts[of(answer)] += 1);
-    for (result, count) in ["claimed", "replayed", "reused"].into_iter().zip(counts) {
-        if count > 0 {
-            metrics::counter!(signals::IDEMPOTENCY, "result" => result).increment(count);
+    let (mut claimed, mut replayed, mut reused) = (0, 0, 0);
+    for answer in answers {
+        match answer {
+            Answer::Made(_) | Answer::Refused(_) => claimed += 1,
+            Answer::Replayed(_) => replayed += 1,
+            Answer::KeyReused { .. } => reused += 1,
         }
     }
+    add("claimed", claimed);
+    add("replayed", replayed);
+    add("reused", reused);
 }

@@ -32,7 +32,7 @@ async fn with_scene(service: Service) -> (Service, String, String) {
 }
 
 /// An order in a task of its own: the reply, and how long it took.
-fn send(
+pub(crate) fn send(
     api: &Api,
     key: &str,
     user: &str,

@@ -6,12 +6,12 @@
 use flashdeal::adapters::postgres::connect::BEGIN;
 use sqlx::AssertSqlSafe;
 
-use crate::support::Service;
 use crate::support::api::{Reply, new_key};
 use crate::support::crowd::{Wish, crowd, seed_buyers};
 use crate::support::locks::{Held, WAITS, execute, number, sessions, until};
 use crate::support::postgres::TestDatabase;
 use crate::support::relay::Relay;
+use crate::support::{ENGINES, Service};
 use crate::tidy::{none, sources};
 
 const TABLES: [&str; 6] =
@@ -92,7 +92,7 @@ async fn twins(service: &Service, meeting: i64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stampede_and_twins_do_not_notice_what_a_database_defaults_to() {
     for isolation in ["serializable", "repeatable read"] {
-        for engine in ["grouped", "pessimistic", "optimistic"] {
+        for engine in ENGINES {
             let database = database(isolation).await;
             insist(&database, "read committed").await;
             let engine = Some(engine.to_owned());

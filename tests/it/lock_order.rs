@@ -1,12 +1,11 @@
 //! One order of locks in every engine: key, sale, wallet, and only then new rows. Who waits for one
 //! of them holds none of those behind it, so nobody else has to wait, and no circle can close.
 
-use crate::support::Service;
+use crate::faults::send;
 use crate::support::api::new_key;
 use crate::support::crowd::{Wish, crowd};
 use crate::support::locks::{Held, number, run, until_someone_waits};
-
-const ENGINES: [&str; 3] = ["grouped", "pessimistic", "optimistic"];
+use crate::support::{ENGINES, Service};
 
 async fn scene(engine: &str) -> (Service, String, String) {
     let service = Service::start_with(|raw| raw.engine = Some(engine.to_owned())).await;
@@ -14,24 +13,19 @@ async fn scene(engine: &str) -> (Service, String, String) {
     (service, user, sale)
 }
 
-/// An order of this user for this sale, under way until it is awaited.
-fn under_way(service: &Service, user: &str, sale: &str) -> tokio::task::JoinHandle<u16> {
-    let (api, user, sale) = (service.api.clone(), user.to_owned(), sale.to_owned());
-    tokio::spawn(async move { api.buy(&new_key(), &user, &sale).await.status.as_u16() })
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_a_sale_holds_no_wallet() {
     for engine in ENGINES {
         let (service, user, sale) = scene(engine).await;
         let held = Held::sale(&service.database, &sale).await;
-        let order = under_way(&service, &user, &sale);
+        let order = send(&service.api, &new_key(), &user, &sale);
         until_someone_waits(&service.database).await;
         let mut other = service.database.session().await;
         let wallet = format!("SELECT FROM wallets WHERE user_id = '{user}' FOR UPDATE NOWAIT");
         run(&mut other, wallet).await;
         held.release().await;
-        assert_eq!(order.await.unwrap(), 201, "{engine}");
+        let (reply, _) = order.await.unwrap();
+        assert_eq!(reply.status, 201, "{engine}");
         service.finish().await;
     }
 }
@@ -44,7 +38,7 @@ async fn who_waits_for_a_wallet_has_written_nothing_yet() {
         let (service, user, sale) = scene(engine).await;
         let wallet = format!("SELECT FROM wallets WHERE user_id = '{user}' FOR UPDATE");
         let mut held = Held::by(&service.database, wallet).await;
-        let order = under_way(&service, &user, &sale);
+        let order = send(&service.api, &new_key(), &user, &sale);
         until_someone_waits(&service.database).await;
         let entry = format!(
             "SET LOCAL lock_timeout = '100ms';
@@ -54,7 +48,8 @@ async fn who_waits_for_a_wallet_has_written_nothing_yet() {
         );
         run(&mut held.session, entry).await;
         held.release().await;
-        assert_eq!(order.await.unwrap(), 201, "{engine}");
+        let (reply, _) = order.await.unwrap();
+        assert_eq!(reply.status, 201, "{engine}");
         service.finish().await;
     }
 }

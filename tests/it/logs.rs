@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
+use crate::support::ENGINES;
 use crate::support::api::{Api, new_key};
 use crate::support::postgres::TestDatabase;
 use crate::support::process::{ServeProcess, flashdeal};
@@ -31,7 +32,7 @@ async fn buy(api: &Api, request_id: &str, user: &str, sale: &str) -> u16 {
 
 #[tokio::test]
 async fn a_defect_is_logged_under_the_id_of_its_request_whatever_the_engine() {
-    for engine in ["grouped", "pessimistic", "optimistic"] {
+    for engine in ENGINES {
         let database = TestDatabase::create().await;
         let environment = [
             ("DATABASE_URL", database.url.as_str()),

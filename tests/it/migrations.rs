@@ -131,7 +131,7 @@ async fn what_would_not_is_allowed_and_postgresql_takes_it() {
     }
 }
 
-/// Back to the foundation: what the later migrations made is gone, what it dropped is there.
+/// Back to the foundation: what the later migrations made is gone, what they dropped is there.
 const BACK_TO_ONE: &str =
     "DROP FUNCTION books_rows_stay, orders_refer, ledger_entries_refer CASCADE;
      ALTER TABLE orders ADD CONSTRAINT orders_user_id_fkey FOREIGN KEY (user_id) REFERENCES wallets,

@@ -17,10 +17,10 @@ use flashdeal::app::serve;
 use sqlx::Row;
 
 use crate::isolation::rush;
-use crate::support::Service;
 use crate::support::locks::{execute, run, until};
 use crate::support::postgres::TestDatabase;
 use crate::support::service::raw_settings;
+use crate::support::{ENGINES, Service};
 
 /// The oldest that keeps prepared statements in transaction mode.
 const VERSION_MIN: (u32, u32) = (1, 21);
@@ -145,7 +145,7 @@ async fn a_rush_does_not_notice_a_pooler_and_leaves_nothing_on_its_sessions() {
         execute(&database, &limit).await;
     }
     let Some(pooler) = Pooler::before(&database).await else { return };
-    for engine in ["grouped", "pessimistic", "optimistic"] {
+    for engine in ENGINES {
         let url = pooler.url(&database);
         let service = Service::start_on(database.clone(), |raw| {
             raw.database_url = Some(url);

@@ -7,11 +7,11 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::sync::Mutex;
 
-use crate::support::Service;
 use crate::support::api::new_key;
 use crate::support::crowd::{Wish, crowd, seed_buyers};
 use crate::support::postgres::TestDatabase;
 use crate::support::process::run;
+use crate::support::{ENGINES, Service};
 
 const ROLES: &str = include_str!("../../deploy/postgres/roles.sql");
 /// Roles belong to the whole server: one test at a time makes them.
@@ -44,7 +44,7 @@ async fn execute(database: &TestDatabase, statement: &str) -> Result<u64, sqlx::
 /// Everything that a service does in its life, once with each engine.
 #[tokio::test]
 async fn the_service_sells_under_the_small_role() {
-    for engine in ["grouped", "pessimistic", "optimistic"] {
+    for engine in ENGINES {
         let database = TestDatabase::create().await;
         make_roles(&database).await;
         let small = in_the_name_of("flashdeal_service", &database);

@@ -32,7 +32,10 @@ async fn said(session: &mut PgConnection, statement: &str) -> Result<(), sqlx::E
 
 /// The SQLSTATE of a refusal.
 async fn refused(session: &mut PgConnection, statement: &str) -> String {
-    let error = said(session, statement).await.expect_err(statement);
+    sqlstate(&said(session, statement).await.expect_err(statement))
+}
+
+fn sqlstate(error: &sqlx::Error) -> String {
     error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned()
 }
 
@@ -95,9 +98,7 @@ async fn an_order_is_paid_for_from_its_own_wallet() {
         let made = sqlx::query(AssertSqlSafe(orders(std::slice::from_ref(&order))));
         made.execute(&mut *transaction).await.unwrap();
         let paid = sqlx::query(AssertSqlSafe(an_entry(user, NOBODY))).execute(&mut *transaction);
-        let refused = paid.await.err().and_then(|error| {
-            error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
-        });
+        let refused = paid.await.err().map(|error| sqlstate(&error));
         assert_eq!(refused.as_deref(), wanted);
         transaction.rollback().await.unwrap();
     }

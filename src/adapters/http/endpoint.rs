@@ -172,7 +172,7 @@ struct Asked {
 
 impl Asked {
     /// Goes with everything that is logged while the request is answered, for those who log at
-    /// `debug`: to make and follow a span costs a tenth of what an order costs the service.
+    /// `debug`: at `info` only faults are logged, and every order would pay for it.
     fn span(&self) -> tracing::Span {
         tracing::debug_span!(
             "request",

@@ -112,8 +112,10 @@ impl Fields {
     /// # Errors
     /// `validation_failed` with every fault.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
-        for (name, _) in std::mem::take(&mut self.members) {
-            let accepted = self.accepted.join(", ");
+        let unknown = std::mem::take(&mut self.members);
+        // Nearly always there is none, and nobody to tell what is accepted.
+        let accepted = if unknown.is_empty() { String::new() } else { self.accepted.join(", ") };
+        for (name, _) in unknown {
             self.fault(shown(&name), format!("is not known here; accepted are {accepted}"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(&self.errors)) }

@@ -1,4 +1,4 @@
-//! Metrics of the order path whose labels are known only with the answer.
+//! Metrics whose labels are known only with the answer.
 //!
 //! To name a metric with its labels costs more than to count: the key is built, hashed and looked
 //! up. Label values are few, so each series is named once and its handle kept.

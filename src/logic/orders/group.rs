@@ -166,7 +166,7 @@ impl Group {
         let (mut sale, now) = (facts.sale, facts.buyers.now);
         let mut by_user: HashMap<UserId, Buyer> = facts.buyers.by_user;
         let mut touched = BTreeMap::new();
-        let mut made: Vec<Option<usize>> = vec![None; self.members.len()]; // by a key's first
+        let mut made = vec![None::<usize>; self.members.len()]; // who won, by a key's first
         let mut winners = Winners::default();
         for (at, member) in self.members.iter().enumerate() {
             if settled[at].is_some() {

@@ -25,3 +25,6 @@ pub(crate) mod relay;
 pub(crate) mod service;
 
 pub(crate) use service::Service;
+
+/// How orders may be decided (`FLASHDEAL_ENGINE`).
+pub(crate) const ENGINES: [&str; 3] = ["grouped", "pessimistic", "optimistic"];

@@ -55,7 +55,8 @@ const FIXED: [(&str, &str); 14] = [
     ("full_page_writes", "on"),
     ("synchronous_commit", "on"),
     // Files of the log are kept and used again, up to the 1 GB that a checkpoint lets it grow to
-    // anyway. To make one of 16 MB stops every COMMIT for 50 ms, and a rush needs one a second.
+    // anyway. To make one of 16 MB stops every COMMIT for tens of milliseconds, and a rush needs
+    // one a second.
     ("min_wal_size", "1GB"),
     // Some distributions switch the collector on; our child writes to the file that we gave it.
     ("logging_collector", "off"),
