@@ -10,7 +10,7 @@ use crate::Outcome;
 use crate::samples::Sample;
 use crate::world::World;
 
-/// Scripts name the wallets, the sale and whether the sale has a limit.
+/// Scripts name the wallets and the sale.
 const STATEMENTS: &str = include_str!("sql/statements.sql");
 const FUNCTION_CALL: &str = include_str!("sql/function_call.sql");
 
@@ -76,7 +76,6 @@ impl Pgbench {
             .arg(format!("--time={}", lasting.as_secs().max(1)))
             .arg(format!("--define=sale_id={}", world.sales[0]))
             .arg(format!("--define=buyers={}", world.buyers))
-            .arg("--define=limited=false")
             .arg(&world.url)
             // As the service's transactions say it themselves.
             .env("PGOPTIONS", "-c plan_cache_mode=force_generic_plan")

@@ -19,7 +19,7 @@ use crate::domain::sale::Sale;
 use crate::domain::user::User;
 use crate::domain::wallet::Wallet;
 use crate::ports::store::{
-    Buyers, Claim, CommitError, Earlier, SaleLock, Store, StoreError, Transaction, Winners,
+    Buyers, Claim, CommitError, Earlier, Locked, Store, StoreError, Transaction, Waited, Winners,
 };
 
 /// Everything there is.
@@ -119,29 +119,23 @@ impl Transaction for MemoryTransaction {
         })
     }
 
-    async fn lock_sale(&mut self, sale_id: SaleId) -> Result<SaleLock, StoreError> {
-        Ok(SaleLock { sale_id, sale: self.working.books.sales.get(&sale_id).cloned() })
-    }
-
-    async fn lock_buyers(
-        &mut self,
-        lock: &SaleLock,
-        users: &[UserId],
-    ) -> Result<Buyers, StoreError> {
+    async fn lock(&mut self, sale_id: SaleId, users: &[UserId]) -> Result<Locked, StoreError> {
         let books = &self.working.books;
         let bought = |user: &UserId| {
             let own = books.orders.values();
-            own.filter(|order| order.user_id == *user && order.sale_id == lock.sale_id)
+            own.filter(|order| order.user_id == *user && order.sale_id == sale_id)
                 .map(|order| order.quantity.units())
                 .sum()
         };
-        let limited = lock.sale.as_ref().is_some_and(|sale| sale.per_user_limit.is_some());
+        let sale = books.sales.get(&sale_id).cloned();
+        let limited = sale.as_ref().is_some_and(|sale| sale.per_user_limit.is_some());
         let buyer = |user: &UserId| Buyer {
             wallet: books.wallets.get(user).copied(),
             units_bought: if limited { bought(user) } else { 0 },
         };
         let by_user = users.iter().map(|user| (*user, buyer(user))).collect();
-        Ok(Buyers { now: self.working.now, by_user })
+        let buyers = Buyers { now: self.working.now, by_user };
+        Ok(Locked { sale, buyers, waited: Waited::default() })
     }
 
     async fn look(
@@ -149,9 +143,7 @@ impl Transaction for MemoryTransaction {
         sale: SaleId,
         users: &[UserId],
     ) -> Result<(Option<Sale>, Buyers), StoreError> {
-        let lock = self.lock_sale(sale).await?;
-        let buyers = self.lock_buyers(&lock, users).await?;
-        Ok((lock.sale, buyers))
+        self.lock(sale, users).await.map(|locked| (locked.sale, locked.buyers))
     }
 
     async fn record(&mut self, winners: &Winners) -> Result<(), StoreError> {

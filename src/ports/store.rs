@@ -7,11 +7,12 @@
 //! decides many orders at once needs no second set of statements.
 //!
 //! # Lock order of the whole house
-//! Keys (ascending), then the sale, then wallets (ascending by user). [`SaleLock`] is the witness:
-//! wallets of an order cannot be locked by someone who does not hold the sale.
+//! Keys (ascending), then the sale, then wallets (ascending by user). [`Transaction::lock`] takes
+//! the last two together, so an order cannot hold a wallet without having the sale.
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::Duration;
 
 use crate::domain::Instant;
 use crate::domain::decision::Buyer;
@@ -106,22 +107,33 @@ pub struct Earlier {
     pub resource_id: Uuid,
 }
 
-/// Proof that the sale's row is locked by this transaction, with what the row says.
-#[derive(Debug)]
-pub struct SaleLock {
-    /// Which sale.
-    pub sale_id: SaleId,
-    /// The sale as it stands, `None` when there is no such sale.
-    pub sale: Option<Sale>,
-}
-
-/// The facts that the locks protect.
+/// What is known of the buyers.
 #[derive(Debug)]
 pub struct Buyers {
     /// The database's `clock_timestamp()`, read after the sale was locked.
     pub now: Instant,
     /// What is known of each buyer that was asked for.
     pub by_user: HashMap<UserId, Buyer>,
+}
+
+/// What is true while the locks are held.
+#[derive(Debug)]
+pub struct Locked {
+    /// The sale as it stands, `None` when there is no such sale.
+    pub sale: Option<Sale>,
+    /// The buyers as they stand.
+    pub buyers: Buyers,
+    /// How long the locks were waited for.
+    pub waited: Waited,
+}
+
+/// Waits for locks, as the store saw them: without the way to it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waited {
+    /// For the sale's row.
+    pub sale: Duration,
+    /// For all wallets together.
+    pub wallets: Duration,
 }
 
 /// What a decided group writes: winners only, and the rows they leave behind.
@@ -144,7 +156,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// How long an answer to one statement can take at most before its session counts as silent:
     /// longer than every limit that the server keeps itself.
-    fn patience(&self) -> std::time::Duration;
+    fn patience(&self) -> Duration;
 
     /// Opens a transaction at READ COMMITTED.
     fn begin(&self) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
@@ -180,19 +192,14 @@ pub trait Transaction: Send + 'static {
         keys: &[KeyRef],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Locks the sale's row.
-    fn lock_sale(
+    /// Locks the sale's row, then the wallets of `users` (distinct, ascending), and reads behind
+    /// each lock what it protects; behind the last one the clock. Orders have no other way to take
+    /// these locks, so nobody can take them the other way round.
+    fn lock(
         &mut self,
         sale: SaleId,
-    ) -> impl Future<Output = Result<SaleLock, StoreError>> + Send;
-
-    /// Locks the wallets of `users` (distinct, ascending) and reads, in the same later statement,
-    /// the clock and what these users already own from the sale.
-    fn lock_buyers(
-        &mut self,
-        lock: &SaleLock,
         users: &[UserId],
-    ) -> impl Future<Output = Result<Buyers, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Locked, StoreError>> + Send;
 
     /// Reads the sale, the clock, and what is known of `users` (distinct, ascending), without a
     /// lock, as all of it stood at one moment; [`StoreError::Retry`] when the sale moved meanwhile.

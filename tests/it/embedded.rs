@@ -4,12 +4,15 @@
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Output;
 
+use flashdeal::adapters::postgres::embedded::{EmbeddedOptions, EmbeddedServer};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::support::data_dir::{DataDir, until};
+use crate::support::locks::number;
+use crate::support::postgres::TestDatabase;
 use crate::support::process::{ServeProcess, flashdeal, run};
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
@@ -77,6 +80,37 @@ async fn a_first_start_has_demo_data_and_a_line_that_buys() {
     assert_eq!(later.bytes, first.bytes);
     assert_eq!(process.api.stock(SALE).await, 499);
     stop(process, &data_dir).await;
+}
+
+/// A file of the log that is missing in a rush stops every COMMIT while it is made.
+#[tokio::test]
+async fn a_young_server_has_the_files_of_its_log_before_the_first_rush() {
+    const FILES: i64 = 32;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/log-files.sql");
+    let own = DataDir::fresh("embedded-log-files");
+    // As somebody else's server begins: without.
+    let mut options = EmbeddedOptions::new(&own.path);
+    options.log_files = 0;
+    for made_with_the_cluster in [false, true] {
+        if made_with_the_cluster {
+            std::fs::remove_dir_all(own.cluster()).expect("a cluster to remove");
+            options = EmbeddedOptions::new(&own.path);
+        }
+        let server = EmbeddedServer::start(options.clone()).await.expect("a server");
+        let connection = server.connection().clone();
+        let mut session = TestDatabase { url: connection.url() }.session().await;
+        let files = "SELECT count(*) FROM pg_ls_waldir()";
+        if !made_with_the_cluster {
+            assert!(number(&mut session, files).await < FILES);
+            let mut psql = Command::new("psql");
+            psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-f", script]).arg(connection.url());
+            let output = psql.output().await.expect("psql");
+            assert!(output.status.success(), "{output:?}");
+        }
+        assert!(number(&mut session, files).await >= FILES, "{made_with_the_cluster}");
+        drop(session);
+        server.stop().await.expect("an orderly end");
+    }
 }
 
 #[tokio::test]

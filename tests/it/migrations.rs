@@ -133,7 +133,7 @@ async fn what_would_not_is_allowed_and_postgresql_takes_it() {
 
 /// Back to the foundation: what the later migrations made is gone, what they dropped is there.
 const BACK_TO_ONE: &str =
-    "DROP FUNCTION books_rows_stay, orders_refer, ledger_entries_refer CASCADE;
+    "DROP FUNCTION books_rows_stay, orders_refer, ledger_entries_refer, lock_for_orders CASCADE;
      ALTER TABLE orders ADD CONSTRAINT orders_user_id_fkey FOREIGN KEY (user_id) REFERENCES wallets,
          ADD CONSTRAINT orders_sale_id_fkey FOREIGN KEY (sale_id) REFERENCES sales;
      ALTER TABLE ledger_entries
@@ -157,7 +157,7 @@ async fn a_migration_gives_way_to_orders_and_comes_again() {
         until("it gives way", async || number(&mut session, waiting).await == 0).await;
         buys.release().await;
     });
-    assert_eq!(applied.expect("a second try").len(), 2);
+    assert_eq!(applied.expect("a second try").len() + 1, version_expected() as usize);
     let found = schema::version_found(&mut session).await.unwrap();
     assert_eq!(found, version_expected());
 }

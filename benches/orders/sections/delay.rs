@@ -21,8 +21,8 @@ pub(crate) const PESSIMISTIC_50MS: &str = "pessimistic, 50 ms for an order";
 const PESSIMISTIC_RELAYED: &str = "pessimistic, relayed without delay";
 /// At how many connections the distance is compared.
 pub(crate) const COMPARED: [u16; 2] = [CONNECTIONS, 1_024];
-/// How often `pessimistic` asks the database for one order: BEGIN, four statements, COMMIT.
-const ROUND_TRIPS: f64 = 6.0;
+/// How often `pessimistic` asks the database for one order: BEGIN, three statements, COMMIT.
+const ROUND_TRIPS: f64 = 5.0;
 const ORDER_MS: f64 = 50.0;
 
 /// The section.

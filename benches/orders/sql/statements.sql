@@ -1,5 +1,5 @@
--- One order as the service places it: the same six round trips with the same statements, texts
--- as in src/adapters/postgres/{key,sale,wallet,order}_repo.rs. Three things differ, because
+-- One order as the service places it: the same five round trips with the same statements, texts
+-- as in src/adapters/postgres/{key,lock}_repo.rs and record.sql. Three things differ, because
 -- pgbench has no arrays, ids or typed parameters of its own: arrays are written ARRAY[…] and read
 -- by place, ids are made by the server (setup.sql), and parameters are cast where the driver would
 -- name their type.
@@ -17,26 +17,15 @@ WITH ours AS (
 SELECT (array_agg(resource_id))[1] AS order_id, (array_agg(user_id))[1] AS buyer_id FROM ours
 \gset
 
-SELECT id, name, sku, unit_price, stock, stock_initial, per_user_limit, starts_at,
-       ends_at, sold_out_at, order_count, created_at
-FROM sales WHERE id = :sale_id::uuid FOR NO KEY UPDATE
-\gset
-
-WITH locked AS MATERIALIZED (
-  SELECT user_id, balance, entry_count FROM wallets
-  WHERE user_id = ANY (ARRAY[:buyer_id]::uuid[]) ORDER BY user_id FOR NO KEY UPDATE
-), buyers AS MATERIALIZED (
-  SELECT array_agg(user_id) AS ids, array_agg(balance) AS balances,
-         array_agg(entry_count) AS entry_counts,
-         array_agg(CASE WHEN NOT :limited::boolean THEN 0
-                        ELSE (SELECT coalesce(sum(o.quantity), 0) FROM orders o
-                              WHERE o.user_id = locked.user_id AND o.sale_id = :sale_id::uuid)
-                        END) AS units_bought
-  FROM locked
-)
-SELECT ids, balances[1] AS balance, entry_counts[1] AS entry_count, units_bought,
-       clock_timestamp() AS now
-FROM buyers
+SELECT (l.sale).id, (l.sale).name, (l.sale).sku, (l.sale).unit_price, (l.sale).stock,
+       (l.sale).stock_initial, (l.sale).per_user_limit, (l.sale).starts_at,
+       (l.sale).ends_at, (l.sale).sold_out_at, (l.sale).order_count,
+       (l.sale).created_at, coalesce(l.ids, '{}') AS ids,
+       (coalesce(l.balances, '{}'))[1] AS balance,
+       (coalesce(l.entry_counts, '{}'))[1] AS entry_count,
+       coalesce(l.units_bought, '{}') AS units_bought, l.asked_at,
+       l.sale_locked_at, l.locked_at AS now
+FROM lock_for_orders(:sale_id::uuid, ARRAY[:buyer_id]::uuid[]) AS l
 \gset
 
 \set sequence :order_count + 1
@@ -45,7 +34,21 @@ FROM buyers
 \set balance_after :balance - :unit_price
 \set debit 0 - :unit_price
 
-WITH new_orders AS (
+WITH sold AS (
+  UPDATE sales SET stock = :stock_after::integer, order_count = :sequence::bigint,
+                   sold_out_at = NULL::timestamptz
+  WHERE id = :sale_id::uuid AND order_count = :order_count::bigint
+  RETURNING 1
+), moved AS (
+  UPDATE wallets w
+  SET balance = n.balance, entry_count = n.entry_count, updated_at = :now::timestamptz
+  FROM unnest(ARRAY[:buyer_id]::uuid[], ARRAY[:balance_after]::numeric[],
+              ARRAY[:number]::bigint[], ARRAY[:entry_count]::bigint[])
+    AS n (user_id, balance, entry_count, entry_count_before)
+  WHERE w.user_id = n.user_id AND w.entry_count = n.entry_count_before
+    AND (SELECT count(*) FROM sold) = 1
+  RETURNING 1
+), new_orders AS (
   INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
                       balance_after, reference, created_at)
   SELECT o.id, o.user_id, :sale_id::uuid, o.sequence, o.quantity, :unit_price::numeric, o.total,
@@ -54,6 +57,7 @@ WITH new_orders AS (
               ARRAY[1]::integer[], ARRAY[:unit_price]::numeric[],
               ARRAY[:balance_after]::numeric[], ARRAY[NULL]::text[], ARRAY[:now]::timestamptz[])
     AS o (id, user_id, sequence, quantity, total, balance_after, reference, created_at)
+  WHERE (SELECT count(*) FROM moved) = cardinality(ARRAY[:buyer_id]::uuid[])
   RETURNING 1
 ), new_entries AS (
   INSERT INTO ledger_entries (id, user_id, number, type, amount, balance_after,
@@ -65,24 +69,12 @@ WITH new_orders AS (
               ARRAY[:balance_after]::numeric[], ARRAY[:order_id]::uuid[],
               ARRAY[NULL]::text[], ARRAY[:now]::timestamptz[])
     AS e (id, user_id, number, amount, balance_after, order_id, reference, created_at)
-  RETURNING 1
-), moved AS (
-  UPDATE wallets w
-  SET balance = n.balance, entry_count = n.entry_count, updated_at = :now::timestamptz
-  FROM unnest(ARRAY[:buyer_id]::uuid[], ARRAY[:balance_after]::numeric[],
-              ARRAY[:number]::bigint[], ARRAY[:entry_count]::bigint[])
-    AS n (user_id, balance, entry_count, entry_count_before)
-  WHERE w.user_id = n.user_id AND w.entry_count = n.entry_count_before
-  RETURNING 1
-), sold AS (
-  UPDATE sales SET stock = :stock_after::integer, order_count = :sequence::bigint,
-                   sold_out_at = NULL::timestamptz
-  WHERE id = :sale_id::uuid AND order_count = :order_count::bigint
+  WHERE (SELECT count(*) FROM moved) = cardinality(ARRAY[:buyer_id]::uuid[])
   RETURNING 1
 )
-SELECT (SELECT count(*) FROM new_orders) AS orders,
-       (SELECT count(*) FROM new_entries) AS entries,
+SELECT (SELECT count(*) FROM sold) AS sales,
        (SELECT count(*) FROM moved) AS wallets,
-       (SELECT count(*) FROM sold) AS sales;
+       (SELECT count(*) FROM new_orders) AS orders,
+       (SELECT count(*) FROM new_entries) AS entries;
 
 COMMIT;

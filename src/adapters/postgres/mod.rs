@@ -8,6 +8,7 @@ mod error;
 pub mod export_repo;
 pub mod import_repo;
 mod key_repo;
+mod lock_repo;
 mod look_repo;
 mod order_lists;
 mod order_repo;

@@ -51,26 +51,6 @@ impl TryFrom<SaleRecord> for Sale {
     }
 }
 
-/// Locks the sale's row. `FOR NO KEY UPDATE` excludes other deciders but not the foreign-key checks
-/// of orders, which share the key. The row comes back in the version that the wait ended with.
-pub(super) async fn lock(
-    connection: &mut PgConnection,
-    id: SaleId,
-) -> Result<Option<Sale>, StoreError> {
-    sqlx::query_as!(
-        SaleRecord,
-        "SELECT id, name, sku, unit_price, stock, stock_initial, per_user_limit, starts_at,
-                ends_at, sold_out_at, order_count, created_at
-         FROM sales WHERE id = $1 FOR NO KEY UPDATE",
-        id.uuid(),
-    )
-    .fetch_optional(connection)
-    .await
-    .map_err(store_error)?
-    .map(Sale::try_from)
-    .transpose()
-}
-
 /// The committed sale, not locked.
 pub(super) async fn find(
     connection: &mut PgConnection,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::connect::{BEGIN, SessionLimits};
 use super::error::{commit_error, store_error};
 use super::session::Session;
-use super::{key_repo, look_repo, order_repo, sale_repo, user_repo, wallet_repo};
+use super::{key_repo, lock_repo, look_repo, order_repo, sale_repo, user_repo, wallet_repo};
 use crate::domain::Instant as Moment;
 use crate::domain::id::{EntryId, SaleId, UserId};
 use crate::domain::key::{Fingerprint, KeyRef};
@@ -23,7 +23,7 @@ use crate::domain::user::User;
 use crate::domain::wallet::Wallet;
 use crate::ports::signals;
 use crate::ports::store::{
-    Buyers, Claim, CommitError, Earlier, SaleLock, Store, StoreError, Transaction, Winners,
+    Buyers, Claim, CommitError, Earlier, Locked, Store, StoreError, Transaction, Winners,
 };
 
 /// Waiting longer than this for a connection is worth a line in the log.
@@ -162,19 +162,9 @@ impl Transaction for PgTransaction {
         key_repo::release(self.session(), keys).await
     }
 
-    async fn lock_sale(&mut self, sale_id: SaleId) -> Result<SaleLock, StoreError> {
-        let sale = sale_repo::lock(self.session(), sale_id).await?;
-        Ok(SaleLock { sale_id, sale })
-    }
-
-    async fn lock_buyers(
-        &mut self,
-        lock: &SaleLock,
-        users: &[UserId],
-    ) -> Result<Buyers, StoreError> {
+    async fn lock(&mut self, sale: SaleId, users: &[UserId]) -> Result<Locked, StoreError> {
         debug_assert!(users.is_sorted_by(|a, b| a < b), "wallets are locked ascending");
-        let limited = lock.sale.as_ref().is_some_and(|sale| sale.per_user_limit.is_some());
-        wallet_repo::lock_buyers(self.session(), lock.sale_id, limited, users).await
+        lock_repo::lock(self.session(), sale, users).await
     }
 
     async fn look(

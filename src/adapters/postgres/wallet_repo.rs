@@ -1,7 +1,5 @@
 //! `wallets` and the deposits among `ledger_entries`.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
@@ -11,11 +9,11 @@ use super::error::{expect_rows, store_error, unreadable};
 use super::order_repo::{money, short_text};
 use crate::domain::Instant;
 use crate::domain::decision::Buyer;
-use crate::domain::id::{EntryId, Id, SaleId, UserId};
+use crate::domain::id::{EntryId, Id, UserId};
 use crate::domain::ledger::{EntryKind, LedgerEntry};
 use crate::domain::text::ShortText;
 use crate::domain::wallet::Wallet;
-use crate::ports::store::{Buyers, StoreError};
+use crate::ports::store::StoreError;
 
 /// A row of `ledger_entries`.
 #[derive(Debug, sqlx::FromRow)]
@@ -47,53 +45,6 @@ impl TryFrom<EntryRecord> for LedgerEntry {
             created_at: record.created_at,
         })
     }
-}
-
-/// Locks the wallets of `users` in ascending order and reads what the locks protect, in one row:
-/// arrays cost both sides less than a row for each buyer.
-///
-/// The clock is read when the arrays are complete, so behind the last lock. Units bought are
-/// counted only where the sale has a limit; the caller's lock on the sale keeps them still, and
-/// this statement's snapshot is younger than that lock.
-pub(super) async fn lock_buyers(
-    connection: &mut PgConnection,
-    sale: SaleId,
-    limited: bool,
-    users: &[UserId],
-) -> Result<Buyers, StoreError> {
-    let ids: Vec<Uuid> = users.iter().map(UserId::uuid).collect();
-    let row = sqlx::query!(
-        r#"WITH locked AS MATERIALIZED (
-             SELECT user_id, balance, entry_count FROM wallets
-             WHERE user_id = ANY ($1) ORDER BY user_id FOR NO KEY UPDATE
-           ), buyers AS MATERIALIZED (
-             SELECT array_agg(user_id) AS ids, array_agg(balance) AS balances,
-                    array_agg(entry_count) AS entry_counts,
-                    array_agg(CASE WHEN NOT $3 THEN 0
-                                   ELSE (SELECT coalesce(sum(o.quantity), 0) FROM orders o
-                                         WHERE o.user_id = locked.user_id AND o.sale_id = $2)
-                                   END) AS units_bought
-             FROM locked
-           )
-           SELECT coalesce(ids, '{}') AS "ids!", coalesce(balances, '{}') AS "balances!: Vec<Decimal>",
-                  coalesce(entry_counts, '{}') AS "entry_counts!",
-                  coalesce(units_bought, '{}') AS "units_bought!", clock_timestamp() AS "now!"
-           FROM buyers"#,
-        &ids,
-        sale.uuid(),
-        limited,
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(store_error)?;
-    let columns = row.ids.into_iter().zip(row.balances).zip(row.entry_counts).zip(row.units_bought);
-    // A user without a wallet has no row.
-    let mut by_user: HashMap<_, _> = users.iter().map(|user| (*user, Buyer::default())).collect();
-    for (((id, balance), entry_count), units) in columns {
-        let user_id = Id::new(id);
-        by_user.insert(user_id, buyer(user_id, Some(balance), Some(entry_count), units)?);
-    }
-    Ok(Buyers { now: row.now, by_user })
 }
 
 /// What a row says of a buyer; a user without a wallet has neither balance nor entries.

@@ -4,15 +4,14 @@
 //! |---|---|
 //! | 1 claim the keys, ascending | equal keys meet before they hold anything |
 //! | 2 earlier orders of taken keys (if any) | a new statement sees what the claim waited for |
-//! | 3 lock the sale | the one row that its orders have in common |
-//! | 4 lock wallets, ascending; read clock and units bought | after the sale, a new snapshot |
-//! | 5 write sale, wallets, orders, debits as sets | winners only, the sale's row once |
-//! | 6 give back keys of refused neighbours (mixed groups only) | a refusal frees its key |
-//! | 7 claim some of them again (only for the twins below) | the twin's order stands under it |
+//! | 3 lock the sale, then wallets; read clock and units bought | nobody else decides now |
+//! | 4 write sale, wallets, orders, debits as sets | winners only, the sale's row once |
+//! | 5 give back keys of refused neighbours (mixed groups only) | a refusal frees its key |
+//! | 6 claim some of them again (only for the twins below) | the twin's order stands under it |
 //!
-//! So a lone order costs four statements between BEGIN and COMMIT, a group seven at most, at any
-//! size. [`Locking::Never`] does 3 and 4 without locks, and 5 finds out whether what was read still
-//! stands.
+//! So a lone order costs three statements between BEGIN and COMMIT, a group six at most, at any
+//! size. [`Locking::Never`] reads in 3 without locks, in two statements, and 4 finds out whether
+//! what was read still stands.
 //!
 //! A key that is more than once in a group is claimed for its first arrival. The others are its
 //! twins: as long as no order stands under the key, each is decided at its own place; from then on
@@ -25,15 +24,16 @@ use tokio::time::Instant;
 
 use super::OrderAnswer;
 use super::held::{Held, Kept, Until};
+use super::member::{self, Member};
 use crate::domain::decision::{Buyer, debit_for, decide};
 use crate::domain::id::{SaleId, UserId};
-use crate::domain::key::{Fingerprint, KeyRef};
-use crate::domain::order::{Order, PlaceOrder};
+use crate::domain::key::KeyRef;
+use crate::domain::order::PlaceOrder;
 use crate::domain::sale::Sale;
 use crate::logic::keyed::{self, Answer};
 use crate::logic::transact::{Ending, Trouble, Work};
 use crate::ports::signals;
-use crate::ports::store::{Buyers, Claim, StoreError, Transaction, Winners};
+use crate::ports::store::{Buyers, Claim, StoreError, Transaction, Waited, Winners};
 
 /// Whether rows are locked before they are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +50,12 @@ pub struct Group {
     members: Vec<Member>,
     locking: Locking,
     kept: Kept,
+    boarding: Option<Boarding>,
     begun_after: Option<Duration>,
 }
 
-struct Member {
-    order: PlaceOrder,
-    key: KeyRef,
-    fingerprint: Fingerprint,
-    /// The first arrival with the same key, if this is not the first.
-    twin_of: Option<usize>,
-}
+/// Given how many are aboard, says who else comes along.
+pub type Boarding = Box<dyn FnOnce(usize) -> Vec<PlaceOrder> + Send + Sync>;
 
 /// What became of an order so far.
 type Decided = Option<OrderAnswer>;
@@ -78,18 +74,22 @@ impl Group {
 
     /// A group that locks first. All orders must name `sale_id`.
     pub fn new(sale_id: SaleId, orders: Vec<PlaceOrder>) -> Group {
-        assert!(orders.iter().all(|order| order.sale_id == sale_id), "one sale to a group");
-        let keys: Vec<KeyRef> = orders.iter().map(PlaceOrder::key_ref).collect();
-        let mut first_with: HashMap<&KeyRef, usize> = HashMap::with_capacity(keys.len());
-        let firsts = keys.iter().enumerate().map(|(at, key)| *first_with.entry(key).or_insert(at));
-        let firsts: Vec<usize> = firsts.collect();
-        let members = orders.into_iter().zip(keys).zip(firsts).enumerate();
-        let members = members.map(|(at, ((order, key), first))| {
-            let twin_of = (first != at).then_some(first);
-            Member { fingerprint: order.fingerprint(), key, order, twin_of }
-        });
-        let (members, kept) = (members.collect(), Kept::default());
-        Group { sale_id, members, locking: Locking::First, kept, begun_after: None }
+        let (kept, locking) = (Kept::default(), Locking::First);
+        let mut group =
+            Group { sale_id, members: vec![], locking, kept, boarding: None, begun_after: None };
+        group.board(orders);
+        group
+    }
+
+    /// Takes more orders along, behind those it has.
+    fn board(&mut self, orders: Vec<PlaceOrder>) {
+        assert!(orders.iter().all(|order| order.sale_id == self.sale_id), "one sale to a group");
+        member::add(&mut self.members, orders);
+    }
+
+    /// Asks `boarding` for more orders when its first BEGIN is answered.
+    pub fn boarding(self, boarding: Option<Boarding>) -> Group {
+        Group { boarding, ..self }
     }
 
     /// Keeps `held` for so long.
@@ -152,13 +152,13 @@ impl Group {
             return Ok(Facts { sale, buyers });
         }
         let began = Instant::now();
-        let lock = transaction.lock_sale(self.sale_id).await;
-        metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(began.elapsed());
-        let lock = lock?;
-        let began = Instant::now();
-        let buyers = transaction.lock_buyers(&lock, &users).await;
-        metrics::histogram!(signals::LOCK_WAIT, "lock" => "wallet").record(began.elapsed());
-        Ok(Facts { sale: lock.sale, buyers: buyers? })
+        let locked = transaction.lock(self.sale_id, &users).await;
+        // Whoever waited in vain waited for the sale, as far as anybody can tell.
+        let failed_after = |_: &StoreError| Waited { sale: began.elapsed(), ..Waited::default() };
+        let waited = locked.as_ref().map_or_else(failed_after, |locked| locked.waited);
+        metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(waited.sale);
+        metrics::histogram!(signals::LOCK_WAIT, "lock" => "wallet").record(waited.wallets);
+        locked.map(|locked| Facts { sale: locked.sale, buyers: locked.buyers })
     }
 
     /// Folds `decide` over the undecided, in the order of arrival, in memory.
@@ -243,35 +243,15 @@ impl Group {
     }
 }
 
-impl Member {
-    /// The answer when an order stands under this key already: that order again to the same
-    /// request, a refusal to any other. Our own order is there when an earlier run of this
-    /// transaction committed unseen.
-    fn again(&self, made_by: Fingerprint, order: &Order) -> OrderAnswer {
-        if order.id == self.order.order_id {
-            Answer::Made(order.clone())
-        } else if made_by == self.fingerprint {
-            Answer::Replayed(order.clone())
-        } else {
-            Answer::KeyReused { resource_id: order.id.uuid() }
-        }
-    }
-
-    fn claim(&self) -> Claim {
-        Claim {
-            key: self.key.clone(),
-            fingerprint: self.fingerprint,
-            resource_id: self.order.order_id.uuid(),
-        }
-    }
-}
-
 impl<T: Transaction> Work<T> for Group {
     type Value = Vec<OrderAnswer>;
     const NAME: &'static str = "order";
 
     fn begun(&mut self, after: Duration) {
         self.begun_after = Some(after);
+        if let Some(boarding) = self.boarding.take() {
+            self.board(boarding(self.members.len()));
+        }
     }
 
     fn keyed(&self) -> bool {

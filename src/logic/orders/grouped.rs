@@ -10,10 +10,13 @@
 //! the order in which they joined their lane. Only a group that fails behind this point lets later
 //! orders pass before it runs again.
 //!
+//! Who joins the lane while BEGIN is under way comes along: the further the database, the more that
+//! are saved a turn.
+//!
 //! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
 //! key that another session holds, is split until the trouble stands alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -21,7 +24,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::distance::Distance;
-use super::group::Group;
+use super::group::{Boarding, Group};
 use super::held::{Held, Until};
 use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
 use super::{Deciding, Engine, OrderAnswer};
@@ -160,19 +163,25 @@ async fn run<S: Store>(turn: Turn<S>) {
 
 impl<S: Store> Shared<S> {
     /// Decides a group, in parts where it cannot be decided whole. The turn goes with the last.
-    async fn decide(&self, sale: SaleId, taken: Vec<Waiting>, turn: Held) {
+    async fn decide(self: &Arc<Self>, sale: SaleId, taken: Vec<Waiting>, turn: Held) {
         let mut turn = Some(turn);
         let mut parts = vec![self.turn_away_late(taken)];
-        while let Some(part) = parts.pop() {
+        let (along, boarding) = self.boarding(sale);
+        let mut boarding = Some(boarding);
+        while let Some(mut part) = parts.pop() {
             let Some(first) = part.first() else { continue };
             let deadline = first.arrived + self.options.time_limit;
-            let span = tracing::debug_span!("group", %sale, size = part.len());
-            metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
+            let span = tracing::debug_span!("group", %sale, size = tracing::field::Empty);
             let orders = part.iter().map(|waiting| waiting.order.clone()).collect();
             let with_it = if parts.is_empty() { turn.take() } else { None };
             let until = if self.distance.is_far() { Until::Decided } else { Until::Written };
-            let mut group = Group::new(sale, orders).holding(with_it, until);
-            let decided = transact(&self.store, deadline, &mut group).instrument(span).await;
+            let group = Group::new(sale, orders).holding(with_it, until);
+            let mut group = group.boarding(boarding.take());
+            let decided =
+                transact(&self.store, deadline, &mut group).instrument(span.clone()).await;
+            part.append(&mut along.lock().unwrap_or_else(PoisonError::into_inner));
+            span.record("size", part.len());
+            metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
             group.begun_after().into_iter().for_each(|trip| self.distance.note(trip));
             turn = turn.or(group.into_held());
             match decided {
@@ -195,6 +204,20 @@ impl<S: Store> Shared<S> {
                 }
             }
         }
+    }
+
+    /// Who comes while BEGIN is under way comes along: where they are then, and their way in.
+    fn boarding(self: &Arc<Self>, sale: SaleId) -> (Arc<Mutex<Vec<Waiting>>>, Boarding) {
+        let along = Arc::new(Mutex::new(Vec::new()));
+        let (shared, aboard) = (Arc::clone(self), Arc::clone(&along));
+        let boarding = move |already: usize| {
+            let taken = shared.lanes.take(sale, GROUP_MAX.saturating_sub(already));
+            let taken = shared.turn_away_late(taken);
+            let orders = taken.iter().map(|waiting| waiting.order.clone()).collect();
+            aboard.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
+            orders
+        };
+        (along, Box::new(boarding))
     }
 
     /// Who has waited too long is told so and not executed.

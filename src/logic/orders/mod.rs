@@ -9,6 +9,7 @@ pub mod group;
 pub mod grouped;
 pub mod held;
 mod lanes;
+mod member;
 pub mod sold_out;
 
 use std::pin::Pin;

@@ -25,10 +25,10 @@ async fn what_is_unknown_is_absent<S: Store>(store: &S) {
     let mut transaction = store.begin().await.unwrap();
     make_user(&mut transaction, BUYER, 0).await;
     let sale_id = SaleId::new(Uuid::from_u128(SALE));
-    let lock = transaction.lock_sale(sale_id).await.unwrap();
-    assert_eq!((lock.sale_id, &lock.sale), (sale_id, &None));
     let before = transaction.now().await.unwrap();
-    let buyers = transaction.lock_buyers(&lock, &[BUYER, OTHER]).await.unwrap();
+    let locked = transaction.lock(sale_id, &[BUYER, OTHER]).await.unwrap();
+    let (sale, buyers) = (locked.sale, locked.buyers);
+    assert_eq!(sale, None);
     assert!(before <= buyers.now && buyers.now <= transaction.now().await.unwrap());
     assert_eq!(buyers.by_user[&BUYER].wallet.unwrap().entry_count, 0);
     assert_eq!(buyers.by_user[&OTHER], Buyer::default());
@@ -81,9 +81,8 @@ pub(super) async fn place<T: Transaction>(transaction: &mut T, wishes: &[PlaceOr
         })
         .collect();
     assert!(transaction.claim_keys(&claims).await.unwrap().iter().all(|ours| *ours));
-    let lock = transaction.lock_sale(wishes[0].sale_id).await.unwrap();
-    let mut buyers = transaction.lock_buyers(&lock, &[BUYER, OTHER]).await.unwrap();
-    let mut sale = lock.sale.clone().unwrap();
+    let locked = transaction.lock(wishes[0].sale_id, &[BUYER, OTHER]).await.unwrap();
+    let (mut sale, mut buyers) = (locked.sale.unwrap(), locked.buyers);
     let mut winners = Winners::default();
     for wish in wishes {
         let buyer = buyers.by_user.get_mut(&wish.user_id).unwrap();
@@ -109,11 +108,11 @@ async fn what_is_recorded_is_read_back_by_another_transaction<S: Store>(store: &
     transaction.commit().await.unwrap();
 
     let mut transaction = store.begin().await.unwrap();
-    let lock = transaction.lock_sale(sale_id).await.unwrap();
-    assert_eq!(lock.sale, winners.sale);
-    assert_eq!(lock.sale.as_ref().map(|sale| (sale.stock, sale.order_count)), Some((4, 3)));
+    let locked = transaction.lock(sale_id, &[BUYER, OTHER]).await.unwrap();
+    assert_eq!(locked.sale, winners.sale);
+    assert_eq!(locked.sale.as_ref().map(|sale| (sale.stock, sale.order_count)), Some((4, 3)));
     assert_eq!(transaction.sale(sale_id).await.unwrap(), winners.sale);
-    let buyers = transaction.lock_buyers(&lock, &[BUYER, OTHER]).await.unwrap();
+    let buyers = locked.buyers;
     for (user, units_bought) in [(BUYER, 2), (OTHER, 4)] {
         let wallet = winners.wallets.iter().find(|wallet| wallet.user_id == user);
         let wallet = wallet.copied();
@@ -138,8 +137,8 @@ async fn what_is_rolled_back_was_never_there<S: Store>(store: &S) {
     // Twice: what is left behind the first time would be in the way of the second.
     for _ in 0..2 {
         let mut transaction = store.begin().await.unwrap();
-        let lock = transaction.lock_sale(sale_id).await.unwrap();
-        assert_eq!(lock.sale.map(|sale| (sale.stock, sale.order_count)), Some((10, 0)));
+        let locked = transaction.lock(sale_id, &[]).await.unwrap();
+        assert_eq!(locked.sale.map(|sale| (sale.stock, sale.order_count)), Some((10, 0)));
         place(&mut transaction, &wishes(sale_id)).await;
         transaction.rollback().await;
     }

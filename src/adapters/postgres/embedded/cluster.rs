@@ -1,4 +1,5 @@
-//! Makes a cluster: `initdb` and the database, in a side folder that is renamed when it is whole.
+//! Makes a cluster: `initdb`, the database and files for its log, in a side folder that is renamed
+//! when it is whole.
 //!
 //! A killed `initdb` therefore leaves nothing that looks like a cluster. Side folders carry the
 //! maker's process id, because an `initdb` whose parent was killed may still be writing to its own.
@@ -28,15 +29,16 @@ const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
 /// The name of a side folder, before the process id.
 const SIDE: &str = "making-";
 
-/// Makes the cluster when there is none, and returns the programs that belong to it.
-pub(super) async fn prepare(place: &Place) -> Result<Binaries, EmbeddedError> {
+/// Makes the cluster when there is none, with `log_files` files for its log, and returns the
+/// programs that belong to it.
+pub(super) async fn prepare(place: &Place, log_files: u16) -> Result<Binaries, EmbeddedError> {
     remove_sides(&place.home);
     let cluster = place.cluster();
     let major = major_of(place)?;
     let binaries = binaries::find(place, major).await?;
     if major.is_none() {
         info!(version = %binaries.version, "making a new database in {}", cluster.display());
-        make(place, &binaries).await?;
+        make(place, &binaries, log_files).await?;
     }
     // Root may have copied or restored the files; PostgreSQL insists that they are its account's.
     let owner = fs::metadata(&cluster).map(|found| found.uid());
@@ -75,20 +77,25 @@ fn major_of(place: &Place) -> Result<Option<u32>, EmbeddedError> {
     }
 }
 
-async fn make(place: &Place, binaries: &Binaries) -> Result<(), EmbeddedError> {
+async fn make(place: &Place, binaries: &Binaries, log_files: u16) -> Result<(), EmbeddedError> {
     let side = place.home.join(format!("{SIDE}{}", std::process::id()));
-    let made = make_in(&side, place, binaries).await;
+    let made = make_in(&side, place, binaries, log_files).await;
     if made.is_err() {
         remove_sides(&place.home);
     }
     made
 }
 
-async fn make_in(side: &Path, place: &Place, binaries: &Binaries) -> Result<(), EmbeddedError> {
+async fn make_in(
+    side: &Path,
+    place: &Place,
+    binaries: &Binaries,
+    log_files: u16,
+) -> Result<(), EmbeddedError> {
     let cluster = place.cluster();
     place.account.private_dir(side).map_err(io_error(format!("make {}", side.display())))?;
     initdb(place, binaries, side).await?;
-    create_database(place, binaries, side).await?;
+    create_database(place, binaries, side, log_files).await?;
     let mut sync = place.account.command(&binaries.tool("initdb"));
     sync.arg("--sync-only").arg("-D").arg(side);
     run("initdb --sync-only", sync, "").await?;
@@ -110,14 +117,24 @@ async fn initdb(place: &Place, binaries: &Binaries, side: &Path) -> Result<(), E
 }
 
 /// In single-user mode: no port, no socket, nobody else can come in between.
+///
+/// Each switch leaves one file of the log behind, and the checkpoint of the shut-down keeps them
+/// for later, up to `min_wal_size` ("WAL Configuration" in PostgreSQL's manual). A server with a
+/// past has them anyway; a new one would make them in its first rush, each time with every COMMIT
+/// waiting.
 async fn create_database(
     place: &Place,
     binaries: &Binaries,
     side: &Path,
+    log_files: u16,
 ) -> Result<(), EmbeddedError> {
+    // A file in which nothing is written is not left.
+    const SWITCH: &str = "SELECT pg_logical_emit_message(false, '', ''), pg_switch_wal()\n";
     let mut command = place.account.command(&binaries.tool("postgres"));
-    command.args(["--single", "-F", "-c", "exit_on_error=on", "-D"]).arg(side).arg("postgres");
-    run("postgres --single", command, &format!("CREATE DATABASE {DATABASE}\n")).await
+    command.args(["--single", "-F", "-c", "exit_on_error=on", "-c", "min_wal_size=1GB", "-D"]);
+    command.arg(side).arg("postgres");
+    let switches = SWITCH.repeat(log_files.into());
+    run("postgres --single", command, &format!("CREATE DATABASE {DATABASE}\n{switches}")).await
 }
 
 /// Runs a program to its end, within limits; its last lines become the error.

@@ -14,7 +14,8 @@
 //! | `options`, `connection`, `error` | what callers say, get and may have to read |
 //! | `place`, `account`, `socket` | where the data lives, as whom, and where clients knock |
 //! | `binaries`, `download` | which installed server to use |
-//! | `cluster`, `settings` | `initdb`, and the few settings that differ from the defaults |
+//! | `cluster` | `initdb`, and the first files of the log |
+//! | `settings` | the few settings that differ from the defaults |
 //! | `lock`, `attach` | one owner; everybody else connects to its server |
 //! | `process`, `watchdog`, `log` | the child: spawn, readiness, stop, last words |
 //! | `remains`, `census`, `pidfile` | what earlier runs left behind |
@@ -190,7 +191,7 @@ impl EmbeddedServer {
         lock: HomeLock,
     ) -> Result<Self, EmbeddedError> {
         let started = Instant::now();
-        let binaries = cluster::prepare(&place).await?;
+        let binaries = cluster::prepare(&place, options.log_files).await?;
         let socket_dir = socket::prepare(&place)?;
         let connection = Connection {
             socket_dir,

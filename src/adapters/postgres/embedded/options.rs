@@ -12,6 +12,10 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Sessions: a pool of 10 for each of a few processes and a `psql` beside it, with room to spare.
 const MAX_CONNECTIONS: u16 = 100;
 
+/// Files of 16 MB that the log of a new cluster begins with: as many as it fills between two
+/// checkpoints in a rush, with the server's own `max_wal_size` of 1 GB.
+const LOG_FILES: u16 = 32;
+
 /// Where the embedded server keeps its data and what it may use.
 #[derive(Debug, Clone)]
 pub struct EmbeddedOptions {
@@ -21,6 +25,9 @@ pub struct EmbeddedOptions {
     pub start_timeout: Duration,
     /// PostgreSQL's `max_connections` (default 100).
     pub max_connections: u16,
+    /// Files that the log of a new cluster begins with (default 32, half a gigabyte). Each that is
+    /// missing in the first rush stops every COMMIT while it is made.
+    pub log_files: u16,
     pub(super) test_settings: Vec<(String, String)>,
 }
 
@@ -32,6 +39,7 @@ impl EmbeddedOptions {
             data_dir: data_dir.into(),
             start_timeout: START_TIMEOUT,
             max_connections: MAX_CONNECTIONS,
+            log_files: LOG_FILES,
             test_settings: Vec::new(),
         }
     }
@@ -39,7 +47,7 @@ impl EmbeddedOptions {
     /// A server that forgets everything in a power cut: for tests, which throw it away anyway.
     #[must_use]
     pub fn not_durable_for_tests(data_dir: impl Into<PathBuf>) -> Self {
-        Self::new(data_dir)
+        Self { log_files: 0, ..Self::new(data_dir) }
             .with_test_setting("fsync", "off")
             .with_test_setting("full_page_writes", "off")
             .with_test_setting("synchronous_commit", "off")

@@ -56,7 +56,7 @@ const FIXED: [(&str, &str); 14] = [
     ("synchronous_commit", "on"),
     // Files of the log are kept and used again, up to the 1 GB that a checkpoint lets it grow to
     // anyway. To make one of 16 MB stops every COMMIT for tens of milliseconds, and a rush needs
-    // one a second.
+    // one a second. The first ones come with the cluster.
     ("min_wal_size", "1GB"),
     // Some distributions switch the collector on; our child writes to the file that we gave it.
     ("logging_collector", "off"),
