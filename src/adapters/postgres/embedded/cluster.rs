@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::statvfs::{Statvfs, statvfs};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -26,6 +27,8 @@ use super::{DATABASE, USER};
 
 /// `initdb` takes a second; a slow network disk takes a minute.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
+/// What one file of the log takes (`wal_segment_size`).
+const LOG_FILE_BYTES: u128 = 16 * 1024 * 1024;
 /// The name of a side folder, before the process id.
 const SIDE: &str = "making-";
 
@@ -38,7 +41,7 @@ pub(super) async fn prepare(place: &Place, log_files: u16) -> Result<Binaries, E
     let binaries = binaries::find(place, major).await?;
     if major.is_none() {
         info!(version = %binaries.version, "making a new database in {}", cluster.display());
-        make(place, &binaries, log_files).await?;
+        make(place, &binaries, log_files.min(affordable(free(&place.home)))).await?;
     }
     // Root may have copied or restored the files; PostgreSQL insists that they are its account's.
     let owner = fs::metadata(&cluster).map(|found| found.uid());
@@ -49,6 +52,20 @@ pub(super) async fn prepare(place: &Place, log_files: u16) -> Result<Binaries, E
     let doing = format!("keep {} private", cluster.display());
     place.account.keep_private(&cluster).map_err(io_error(doing))?;
     Ok(binaries)
+}
+
+/// Bytes that are free on the disk of a directory; none where it does not say.
+fn free(home: &Path) -> u128 {
+    // The types of both numbers differ from system to system.
+    let bytes =
+        |disk: Statvfs| u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
+    statvfs(home).map_or(0, bytes)
+}
+
+/// Files of the log that may be made ahead: at most a quarter of what is free. They only make the
+/// first rush smoother; a small disk is worth more to the orders themselves.
+fn affordable(free: u128) -> u16 {
+    u16::try_from(free / 4 / LOG_FILE_BYTES).unwrap_or(u16::MAX)
 }
 
 /// The major version that made the cluster, if there is one.
@@ -174,5 +191,17 @@ fn remove_sides(home: &Path) {
         if entry.file_name().to_string_lossy().starts_with(SIDE) {
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_disk_is_not_filled_with_files_for_later() {
+        let gigabytes = [0, 1, 2, 100].map(|free| affordable(free << 30));
+        assert_eq!(gigabytes, [0, 16, 32, 1_600]);
+        assert_eq!(affordable(u128::MAX), u16::MAX);
     }
 }

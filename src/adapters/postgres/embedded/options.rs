@@ -25,8 +25,9 @@ pub struct EmbeddedOptions {
     pub start_timeout: Duration,
     /// PostgreSQL's `max_connections` (default 100).
     pub max_connections: u16,
-    /// Files that the log of a new cluster begins with (default 32, half a gigabyte). Each that is
-    /// missing in the first rush stops every COMMIT while it is made.
+    /// Files that the log of a new cluster begins with (default 32, half a gigabyte), as far as a
+    /// quarter of the free disk allows. Each that is missing in the first rush stops every COMMIT
+    /// while it is made.
     pub log_files: u16,
     pub(super) test_settings: Vec<(String, String)>,
 }
