@@ -82,35 +82,34 @@ async fn a_first_start_has_demo_data_and_a_line_that_buys() {
     stop(process, &data_dir).await;
 }
 
+async fn log_files(server: &EmbeddedServer) -> i64 {
+    let mut session = TestDatabase { url: server.connection().url() }.session().await;
+    number(&mut session, "SELECT count(*) FROM pg_ls_waldir()").await
+}
+
 /// A file of the log that is missing in a rush stops every COMMIT while it is made.
 #[tokio::test]
 async fn a_young_server_has_the_files_of_its_log_before_the_first_rush() {
     const FILES: i64 = 32;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/log-files.sql");
     let own = DataDir::fresh("embedded-log-files");
+
     // As somebody else's server begins: without.
-    let mut options = EmbeddedOptions::new(&own.path);
-    options.log_files = 0;
-    for made_with_the_cluster in [false, true] {
-        if made_with_the_cluster {
-            std::fs::remove_dir_all(own.cluster()).expect("a cluster to remove");
-            options = EmbeddedOptions::new(&own.path);
-        }
-        let server = EmbeddedServer::start(options.clone()).await.expect("a server");
-        let connection = server.connection().clone();
-        let mut session = TestDatabase { url: connection.url() }.session().await;
-        let files = "SELECT count(*) FROM pg_ls_waldir()";
-        if !made_with_the_cluster {
-            assert!(number(&mut session, files).await < FILES);
-            let mut psql = Command::new("psql");
-            psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-f", script]).arg(connection.url());
-            let output = psql.output().await.expect("psql");
-            assert!(output.status.success(), "{output:?}");
-        }
-        assert!(number(&mut session, files).await >= FILES, "{made_with_the_cluster}");
-        drop(session);
-        server.stop().await.expect("an orderly end");
-    }
+    let mut without = EmbeddedOptions::new(&own.path);
+    without.log_files = 0;
+    let server = EmbeddedServer::start(without).await.expect("a server");
+    assert!(log_files(&server).await < FILES);
+    let mut psql = Command::new("psql");
+    psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-f", script]).arg(server.connection().url());
+    let output = psql.output().await.expect("psql");
+    assert!(output.status.success(), "{output:?}");
+    assert!(log_files(&server).await >= FILES, "by the script");
+    server.stop().await.expect("an orderly end");
+
+    std::fs::remove_dir_all(own.cluster()).expect("a cluster to remove");
+    let server = EmbeddedServer::start(EmbeddedOptions::new(&own.path)).await.expect("a server");
+    assert!(log_files(&server).await >= FILES, "with the cluster");
+    server.stop().await.expect("an orderly end");
 }
 
 #[tokio::test]

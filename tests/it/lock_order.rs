@@ -13,16 +13,15 @@ async fn scene(engine: &str) -> (Service, String, String) {
     (service, user, sale)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_sale_holds_no_wallet() {
+/// While an order waits for `row(user, sale)`, whoever holds that row does what `then(user)` says
+/// and waits for nobody.
+async fn who_holds_goes_on(row: fn(&str, &str) -> String, then: fn(&str) -> String) {
     for engine in ENGINES {
         let (service, user, sale) = scene(engine).await;
-        let held = Held::sale(&service.database, &sale).await;
+        let mut held = Held::by(&service.database, row(&user, &sale)).await;
         let order = send(&service.api, &new_key(), &user, &sale);
         until_someone_waits(&service.database).await;
-        let mut other = service.database.session().await;
-        let wallet = format!("SELECT FROM wallets WHERE user_id = '{user}' FOR UPDATE NOWAIT");
-        run(&mut other, wallet).await;
+        run(&mut held.session, then(&user)).await;
         held.release().await;
         let (reply, _) = order.await.unwrap();
         assert_eq!(reply.status, 201, "{engine}");
@@ -30,28 +29,31 @@ async fn who_waits_for_a_sale_holds_no_wallet() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_sale_holds_no_wallet() {
+    who_holds_goes_on(
+        |_, sale| format!("SELECT FROM sales WHERE id = '{sale}' FOR UPDATE"),
+        |user| format!("SELECT FROM wallets WHERE user_id = '{user}' FOR UPDATE NOWAIT"),
+    )
+    .await;
+}
+
 /// As a deposit does, which holds the wallet and then writes its entry: the number of that entry
 /// must not be taken by somebody who waits for the wallet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_a_wallet_has_written_nothing_yet() {
-    for engine in ENGINES {
-        let (service, user, sale) = scene(engine).await;
-        let wallet = format!("SELECT FROM wallets WHERE user_id = '{user}' FOR UPDATE");
-        let mut held = Held::by(&service.database, wallet).await;
-        let order = send(&service.api, &new_key(), &user, &sale);
-        until_someone_waits(&service.database).await;
-        let entry = format!(
-            "SET LOCAL lock_timeout = '100ms';
-             INSERT INTO ledger_entries (user_id, number, id, type, amount, balance_after,
-                                         created_at)
-             VALUES ('{user}', 2, gen_random_uuid(), 'deposit', 1, 10, clock_timestamp())"
-        );
-        run(&mut held.session, entry).await;
-        held.release().await;
-        let (reply, _) = order.await.unwrap();
-        assert_eq!(reply.status, 201, "{engine}");
-        service.finish().await;
-    }
+    who_holds_goes_on(
+        |user, _| format!("SELECT FROM wallets WHERE user_id = '{user}' FOR UPDATE"),
+        |user| {
+            format!(
+                "SET LOCAL lock_timeout = '100ms';
+                 INSERT INTO ledger_entries (user_id, number, id, type, amount, balance_after,
+                                             created_at)
+                 VALUES ('{user}', 2, gen_random_uuid(), 'deposit', 1, 10, clock_timestamp())"
+            )
+        },
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

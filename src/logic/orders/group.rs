@@ -248,9 +248,13 @@ impl<T: Transaction> Work<T> for Group {
     const NAME: &'static str = "order";
 
     fn begun(&mut self, after: Duration) {
-        self.begun_after = Some(after);
+        let first = self.begun_after.replace(after).is_none();
         if let Some(boarding) = self.boarding.take() {
             self.board(boarding(self.members.len()));
+        }
+        if first {
+            // Whoever opened a span for this group left room for its size.
+            tracing::Span::current().record("size", self.members.len());
         }
     }
 

@@ -16,7 +16,7 @@
 //! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
 //! key that another session holds, is split until the trouble stands alone.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -166,7 +166,7 @@ impl<S: Store> Shared<S> {
     async fn decide(self: &Arc<Self>, sale: SaleId, taken: Vec<Waiting>, turn: Held) {
         let mut turn = Some(turn);
         let mut parts = vec![self.turn_away_late(taken)];
-        let (along, boarding) = self.boarding(sale);
+        let (boarding, mut along) = self.boarding(sale);
         let mut boarding = Some(boarding);
         while let Some(mut part) = parts.pop() {
             let Some(first) = part.first() else { continue };
@@ -177,10 +177,8 @@ impl<S: Store> Shared<S> {
             let until = if self.distance.is_far() { Until::Decided } else { Until::Written };
             let group = Group::new(sale, orders).holding(with_it, until);
             let mut group = group.boarding(boarding.take());
-            let decided =
-                transact(&self.store, deadline, &mut group).instrument(span.clone()).await;
-            part.append(&mut along.lock().unwrap_or_else(PoisonError::into_inner));
-            span.record("size", part.len());
+            let decided = transact(&self.store, deadline, &mut group).instrument(span).await;
+            part.extend(along.try_recv().unwrap_or_default());
             metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
             group.begun_after().into_iter().for_each(|trip| self.distance.note(trip));
             turn = turn.or(group.into_held());
@@ -206,18 +204,18 @@ impl<S: Store> Shared<S> {
         }
     }
 
-    /// Who comes while BEGIN is under way comes along: where they are then, and their way in.
-    fn boarding(self: &Arc<Self>, sale: SaleId) -> (Arc<Mutex<Vec<Waiting>>>, Boarding) {
-        let along = Arc::new(Mutex::new(Vec::new()));
-        let (shared, aboard) = (Arc::clone(self), Arc::clone(&along));
+    /// Who comes while BEGIN is under way comes along: their way in, and who they were.
+    fn boarding(self: &Arc<Self>, sale: SaleId) -> (Boarding, oneshot::Receiver<Vec<Waiting>>) {
+        let (shared, (aboard, along)) = (Arc::clone(self), oneshot::channel());
         let boarding = move |already: usize| {
             let taken = shared.lanes.take(sale, GROUP_MAX.saturating_sub(already));
             let taken = shared.turn_away_late(taken);
             let orders = taken.iter().map(|waiting| waiting.order.clone()).collect();
-            aboard.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
+            // Whoever asked for them waits for the group to end.
+            let _ = aboard.send(taken);
             orders
         };
-        (along, Box::new(boarding))
+        (Box::new(boarding), along)
     }
 
     /// Who has waited too long is told so and not executed.

@@ -22,16 +22,20 @@ pub(super) struct Member {
 
 /// Adds orders behind those that are there, in the order of arrival.
 pub(super) fn add(members: &mut Vec<Member>, orders: Vec<PlaceOrder>) {
-    let mut first_with: HashMap<KeyRef, usize> = HashMap::with_capacity(orders.len());
-    for (at, member) in members.iter().enumerate() {
-        first_with.entry(member.key.clone()).or_insert(at);
+    if orders.is_empty() {
+        return;
     }
-    members.reserve(orders.len());
-    for order in orders {
-        let (at, key) = (members.len(), order.key_ref());
-        let first = *first_with.entry(key.clone()).or_insert(at);
-        let twin_of = (first != at).then_some(first);
-        members.push(Member { fingerprint: order.fingerprint(), key, order, twin_of });
+    members.extend(orders.into_iter().map(|order| Member {
+        key: order.key_ref(),
+        fingerprint: order.fingerprint(),
+        order,
+        twin_of: None,
+    }));
+    let mut first_with: HashMap<&KeyRef, usize> = HashMap::with_capacity(members.len());
+    let keys = members.iter().map(|member| &member.key).enumerate();
+    let firsts: Vec<usize> = keys.map(|(at, key)| *first_with.entry(key).or_insert(at)).collect();
+    for (at, (member, first)) in members.iter_mut().zip(firsts).enumerate() {
+        member.twin_of = (first != at).then_some(first);
     }
 }
 

@@ -23,6 +23,7 @@ use super::binaries::{self, Binaries};
 use super::error::{EmbeddedError, io_error};
 use super::log::last_lines;
 use super::place::Place;
+use super::settings::LOG_KEPT;
 use super::{DATABASE, USER};
 
 /// `initdb` takes a second; a slow network disk takes a minute.
@@ -148,8 +149,8 @@ async fn create_database(
     // A file in which nothing is written is not left.
     const SWITCH: &str = "SELECT pg_logical_emit_message(false, '', ''), pg_switch_wal()\n";
     let mut command = place.account.command(&binaries.tool("postgres"));
-    command.args(["--single", "-F", "-c", "exit_on_error=on", "-c", "min_wal_size=1GB", "-D"]);
-    command.arg(side).arg("postgres");
+    command.args(["--single", "-F", "-c", "exit_on_error=on"]);
+    command.args(["-c", &format!("min_wal_size={LOG_KEPT}"), "-D"]).arg(side).arg("postgres");
     let switches = SWITCH.repeat(log_files.into());
     run("postgres --single", command, &format!("CREATE DATABASE {DATABASE}\n{switches}")).await
 }

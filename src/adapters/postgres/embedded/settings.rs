@@ -46,6 +46,9 @@ fn memory_mb() -> u64 {
     bytes.map_or(512, |(pages, size)| pages.saturating_mul(size) / (1024 * 1024))
 }
 
+/// How much of the log is kept for later (`min_wal_size`).
+pub(super) const LOG_KEPT: &str = "1GB";
+
 const FIXED: [(&str, &str); 14] = [
     // Nothing on the network; the socket's directory is private (see `socket`).
     ("listen_addresses", ""),
@@ -57,7 +60,7 @@ const FIXED: [(&str, &str); 14] = [
     // Files of the log are kept and used again, up to the 1 GB that a checkpoint lets it grow to
     // anyway. To make one of 16 MB stops every COMMIT for tens of milliseconds, and a rush needs
     // one a second. The first ones come with the cluster.
-    ("min_wal_size", "1GB"),
+    ("min_wal_size", LOG_KEPT),
     // Some distributions switch the collector on; our child writes to the file that we gave it.
     ("logging_collector", "off"),
     ("log_destination", "stderr"),
