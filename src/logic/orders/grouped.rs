@@ -147,7 +147,10 @@ struct Turn<S: Store> {
 impl<S: Store> Drop for Turn<S> {
     fn drop(&mut self) {
         if !self.shared.lanes.end(self.sale) {
-            tokio::spawn(run(Turn { shared: Arc::clone(&self.shared), sale: self.sale }));
+            let (shared, sale) = (Arc::clone(&self.shared), self.sale);
+            // The next turn begins when its task does: a runtime that ends drops tasks unrun, and
+            // a turn in such a task would be passed on for ever.
+            tokio::spawn(async move { run(Turn { shared, sale }).await });
         }
     }
 }

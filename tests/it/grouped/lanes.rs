@@ -126,6 +126,24 @@ impl Store for Distant {
     }
 }
 
+/// With the runtime, a group that waits for BEGIN and those behind it are gone. Whoever passes the
+/// turn on then has nobody to pass it to.
+#[test]
+fn a_runtime_that_ends_takes_full_lanes_with_it() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (asked, mut begins) = watch::channel(0);
+    let answers = Arc::new(Semaphore::new(0));
+    let engine = Grouped::new(Distant { store: MemoryStore::default(), answers, asked }, options());
+    let (user, sale) = (UserId::new(Uuid::from_u128(0xb1)), Id::new(Uuid::from_u128(7)));
+    let place = |number: u128| engine.place(wish(number, user, sale, &format!("k{number}")));
+    let first = runtime.spawn(place(1));
+    runtime.block_on(begins.wait_for(|asked| *asked == 1)).unwrap();
+    let second = runtime.spawn(place(2));
+    drop(runtime);
+    assert!(first.is_finished() && second.is_finished());
+    assert_eq!(engine.waiting(), 1, "nobody decided it");
+}
+
 #[tokio::test]
 async fn who_comes_while_begin_is_under_way_comes_along_as_far_as_there_is_room() {
     let (store, user) = (MemoryStore::default(), UserId::new(Uuid::from_u128(0xb1)));
