@@ -58,7 +58,10 @@ impl Line {
             }
             Err(_elapsed) => {
                 self.open = None;
-                board.violation(format!("{} had no answer within {ANSWER_MAX:?}", wish.key));
+                let (key, instance) = (&wish.key, self.instance);
+                board.violation(format!(
+                    "{key} had no answer of instance {instance} within {ANSWER_MAX:?}"
+                ));
                 Told::Unknown
             }
         };
