@@ -188,7 +188,7 @@ fn listed(counts: &BTreeMap<String, u64>) -> String {
 fn spread(times: &Latencies) -> String {
     let Some(spread) = times.spread() else { return "none".to_owned() };
     let columns = [spread.p50, spread.p95, spread.p99, spread.max];
-    columns.map(|time| format!("{:>8.1}", time.as_secs_f64() * 1_000.0)).join(" ")
+    columns.map(|time| format!("{:>8.2}", time.as_secs_f64() * 1_000.0)).join(" ")
 }
 
 fn seconds(time: Duration) -> String {
