@@ -23,6 +23,10 @@ const SESSIONS: u32 = 8;
 pub(super) async fn open(database: &TestDatabase, units: u32) -> (SocketAddr, String) {
     let pool = PgPoolOptions::new().max_connections(SESSIONS);
     let pool = pool.connect_with(database.options()).await.unwrap();
+    // All of them open before the first buyer comes: a pool that is still opening them would let
+    // the first session serve the rush alone, one after the other.
+    let sessions = (0..SESSIONS).map(|_| pool.acquire());
+    drop(futures_util::future::try_join_all(sessions).await.unwrap());
     let sale: String = sqlx::query_scalar(
         "INSERT INTO sales (id, name, unit_price, stock, stock_initial, starts_at)
          VALUES (gen_random_uuid(), 'Test item', 1.00, $1, $1, clock_timestamp())
