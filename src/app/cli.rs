@@ -201,6 +201,10 @@ pub struct RawSettings {
     /// Where the embedded server keeps its cluster and log [default: .flashdeal]
     #[arg(long, global = true, env = "FLASHDEAL_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Files of 16 MB that the write-ahead log of a new embedded server begins with, 0 to 64, at
+    /// most a quarter of the free disk [default: 32]
+    #[arg(long, global = true, env = "FLASHDEAL_WAL_FILES")]
+    pub wal_files: Option<String>,
     /// Address and port; port 0 picks one [default: 127.0.0.1:3000]
     #[arg(long, global = true, env = "FLASHDEAL_LISTEN")]
     pub listen: Option<String>,

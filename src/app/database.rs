@@ -53,7 +53,7 @@ impl Database {
         if let Some(servers) = &settings.database {
             return Ok(Database { servers: servers.clone(), embedded: None });
         }
-        let server = EmbeddedServer::start(EmbeddedOptions::new(&settings.data_dir)).await?;
+        let server = EmbeddedServer::start(Database::options(settings)).await?;
         Database::embedded(Found::Ours(server))
     }
 
@@ -66,8 +66,12 @@ impl Database {
         if let Some(servers) = &settings.database {
             return Ok(Database { servers: servers.clone(), embedded: None });
         }
-        let options = EmbeddedOptions::new(&settings.data_dir);
-        Database::embedded(EmbeddedServer::start_or_attach(options).await?)
+        let found = EmbeddedServer::start_or_attach(Database::options(settings)).await?;
+        Database::embedded(found)
+    }
+
+    fn options(settings: &Settings) -> EmbeddedOptions {
+        EmbeddedOptions::new(&settings.data_dir).with_log_files(settings.wal_files)
     }
 
     fn embedded(found: Found) -> Result<Database, DatabaseError> {

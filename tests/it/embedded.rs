@@ -8,6 +8,7 @@ use flashdeal::adapters::postgres::embedded::{EmbeddedOptions, EmbeddedServer};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use serde_json::Value;
+use sqlx::PgConnection;
 use tokio::process::Command;
 
 use crate::support::data_dir::{DataDir, until};
@@ -82,9 +83,8 @@ async fn a_first_start_has_demo_data_and_a_line_that_buys() {
     stop(process, &data_dir).await;
 }
 
-async fn log_files(server: &EmbeddedServer) -> i64 {
-    let mut session = TestDatabase { url: server.connection().url() }.session().await;
-    number(&mut session, "SELECT count(*) FROM pg_ls_waldir()").await
+async fn log_files(session: &mut PgConnection) -> i64 {
+    number(session, "SELECT count(*) FROM pg_ls_waldir()").await
 }
 
 /// A file of the log that is missing in a rush stops every COMMIT while it is made.
@@ -95,21 +95,26 @@ async fn a_young_server_has_the_files_of_its_log_before_the_first_rush() {
     let own = DataDir::fresh("embedded-log-files");
 
     // As somebody else's server begins: without.
-    let mut without = EmbeddedOptions::new(&own.path);
-    without.log_files = 0;
+    let without = EmbeddedOptions::new(&own.path).with_log_files(0);
     let server = EmbeddedServer::start(without).await.expect("a server");
-    assert!(log_files(&server).await < FILES);
+    let mut session = TestDatabase { url: server.connection().url() }.session().await;
+    assert!(log_files(&mut session).await < FILES);
     let mut psql = Command::new("psql");
     psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-f", script]).arg(server.connection().url());
     let output = psql.output().await.expect("psql");
     assert!(output.status.success(), "{output:?}");
-    assert!(log_files(&server).await >= FILES, "by the script");
+    assert!(log_files(&mut session).await >= FILES, "by the script");
     server.stop().await.expect("an orderly end");
 
-    std::fs::remove_dir_all(own.cluster()).expect("a cluster to remove");
-    let server = EmbeddedServer::start(EmbeddedOptions::new(&own.path)).await.expect("a server");
-    assert!(log_files(&server).await >= FILES, "with the cluster");
-    server.stop().await.expect("an orderly end");
+    // The setting says how many come with the cluster; nothing said is so many.
+    for (said, expected) in [("4", 4..FILES), ("", FILES..FILES * 2)] {
+        std::fs::remove_dir_all(own.cluster()).expect("a cluster to remove");
+        let environment = own.environment(&[("FLASHDEAL_WAL_FILES", said)]);
+        let process = ServeProcess::start(&environment).await;
+        let found = log_files(&mut own.session().await).await;
+        assert!(expected.contains(&found), "{found} files where {said:?} was said");
+        stop(process, &own).await;
+    }
 }
 
 #[tokio::test]

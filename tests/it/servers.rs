@@ -88,7 +88,8 @@ async fn a_refused_login_ends_the_search_and_a_server_that_starts_does_not() {
 
 /// A server of the test's own with the schema, and its database.
 async fn own_server(place: &Path) -> (EmbeddedServer, TestDatabase) {
-    let server = EmbeddedServer::start(EmbeddedOptions::new(place)).await.expect("a server");
+    let options = EmbeddedOptions::new(place).with_log_files(0);
+    let server = EmbeddedServer::start(options).await.expect("a server");
     let database = TestDatabase { url: server.connection().url() };
     (server, database)
 }

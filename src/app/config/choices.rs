@@ -9,7 +9,15 @@ use tracing_subscriber::EnvFilter;
 use super::values::{self, Reader, network, origin, within};
 use super::{EngineChoice, LogFormat};
 use crate::adapters::http::AuthMode;
+use crate::adapters::postgres::embedded::LOG_FILES;
 use crate::app::cli::RawSettings;
+
+pub(super) fn wal_files(reader: &mut Reader, raw: &RawSettings) -> u16 {
+    let (name, accepted) = ("FLASHDEAL_WAL_FILES", "accepted is an integer from 0 to 64");
+    reader.read(name, raw.wal_files.as_ref(), LOG_FILES, accepted, |text| {
+        within(text, 0, 64).and_then(|number| u16::try_from(number).ok())
+    })
+}
 
 pub(super) fn engine(reader: &mut Reader, raw: &RawSettings) -> EngineChoice {
     reader.read(

@@ -30,6 +30,8 @@ pub struct Settings {
     pub database: Option<Servers>,
     /// Where the embedded server lives.
     pub data_dir: PathBuf,
+    /// Files that its write-ahead log begins with.
+    pub wal_files: u16,
     /// The public address.
     pub listen: SocketAddr,
     /// The rhythm of decisions.
@@ -129,6 +131,7 @@ impl Settings {
         let settings = Settings {
             database: read_database(r, raw),
             data_dir: path(raw.data_dir.as_ref()).unwrap_or_else(|| PathBuf::from(".flashdeal")),
+            wal_files: choices::wal_files(r, raw),
             listen,
             engine: choices::engine(r, raw),
             db_connections: choices::db_connections(r, raw),
@@ -199,6 +202,7 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         let found = faults(RawSettings {
             database_url: text("mysql://u:hunter2@h/d"),
+            wal_files: text("65"),
             listen: text("here"),
             engine: text("fast"),
             db_connections: text("1"),
@@ -213,6 +217,7 @@ mod tests {
         let all = found.join("\n");
         for name in [
             "DATABASE_URL",
+            "FLASHDEAL_WAL_FILES=65",
             "FLASHDEAL_LISTEN=here",
             "FLASHDEAL_ENGINE=fast",
             "FLASHDEAL_DB_CONNECTIONS=1",
@@ -225,7 +230,7 @@ mod tests {
             assert!(all.contains(name), "{name} is missing in\n{all}");
         }
         assert!(!all.contains("hunter2"), "{all}");
-        assert_eq!(found.len(), 9, "{all}");
+        assert_eq!(found.len(), 10, "{all}");
     }
 
     #[test]

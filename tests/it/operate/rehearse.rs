@@ -102,6 +102,7 @@ async fn without_a_database_it_has_a_server_for_as_long_as_it_lasts() {
     std::fs::create_dir(&tmp).expect("a directory");
     let environment = [
         ("FLASHDEAL_DATA_DIR", data_dir.as_str()),
+        ("FLASHDEAL_WAL_FILES", "0"),
         ("TMPDIR", tmp.to_str().expect("UTF-8")),
         // Nobody but its own buyers may come to a rehearsal, whatever the shop's service says.
         ("FLASHDEAL_AUTH", "jwt"),

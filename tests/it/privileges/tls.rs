@@ -52,7 +52,8 @@ impl Server {
         let data_dir = DataDir::at(place.join("data"));
         std::fs::create_dir_all(&data_dir.path).expect("a directory");
         // The first start makes the cluster, whose account must own what it reads.
-        let first = EmbeddedServer::start(EmbeddedOptions::new(&data_dir.path)).await;
+        let first = EmbeddedOptions::new(&data_dir.path).with_log_files(0);
+        let first = EmbeddedServer::start(first).await;
         first.expect("a server").stop().await.expect("an orderly end");
         let cluster = data_dir.cluster();
         let owner = std::fs::metadata(&cluster).expect("a cluster");

@@ -37,6 +37,10 @@ impl DataDir {
         if !more.iter().any(|(name, _)| *name == "FLASHDEAL_LOG") {
             environment.push(("FLASHDEAL_LOG", "off"));
         }
+        if !more.iter().any(|(name, _)| *name == "FLASHDEAL_WAL_FILES") {
+            // Half a gigabyte for each cluster that a test makes, and no rush to smooth.
+            environment.push(("FLASHDEAL_WAL_FILES", "0"));
+        }
         environment.extend_from_slice(more);
         environment
     }

@@ -113,8 +113,12 @@ fn start() -> Shared {
 async fn embedded() -> EmbeddedServer {
     for place in 1..=16 {
         let data_dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("postgres-{place}"));
-        let mut options = EmbeddedOptions::new(data_dir);
+        // Each test's database is some 160 files to flush, and whoever drops one waits for all that
+        // were made since the last checkpoint: half a minute of a busy machine for a whole suite's.
+        let mut options =
+            EmbeddedOptions::new(data_dir).with_test_setting("checkpoint_timeout", "30s");
         options.max_connections = 400;
+        options.log_files = 0;
         match EmbeddedServer::start(options).await {
             Ok(server) => return server,
             Err(EmbeddedError::InUse { .. }) => {}

@@ -45,7 +45,7 @@ mod watchdog;
 pub use connection::Connection;
 pub use error::EmbeddedError;
 pub use keeper::ServerState;
-pub use options::EmbeddedOptions;
+pub use options::{EmbeddedOptions, LOG_FILES};
 
 use std::path::{Path, PathBuf};
 

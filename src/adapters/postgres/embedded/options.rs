@@ -14,7 +14,7 @@ const MAX_CONNECTIONS: u16 = 100;
 
 /// Files of 16 MB that the log of a new cluster begins with: as many as it fills between two
 /// checkpoints in a rush, with the server's own `max_wal_size` of 1 GB.
-const LOG_FILES: u16 = 32;
+pub const LOG_FILES: u16 = 32;
 
 /// Where the embedded server keeps its data and what it may use.
 #[derive(Debug, Clone)]
@@ -52,6 +52,12 @@ impl EmbeddedOptions {
             .with_test_setting("fsync", "off")
             .with_test_setting("full_page_writes", "off")
             .with_test_setting("synchronous_commit", "off")
+    }
+
+    /// So many files for the log of a new cluster (see [`EmbeddedOptions::log_files`]).
+    #[must_use]
+    pub fn with_log_files(self, log_files: u16) -> Self {
+        Self { log_files, ..self }
     }
 
     /// Adds a server setting (`-c name=value`); a later one wins over an earlier or built-in one.
