@@ -1,7 +1,7 @@
 //! The gauges that nobody else sets, and the audit of the books now and then.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
@@ -59,26 +59,33 @@ impl Gauges {
         }
     }
 
-    /// Audits the books now and then: at most a hundredth of the time, and in a calm moment.
+    /// Audits the books now and then: at most a hundredth of the time, and in a calm moment. The
+    /// age of the last audit goes on while one is under way, however long that takes.
     async fn keep_audited(&self, stop: &CancellationToken) {
-        let (mut due, mut checked) = (Instant::now(), None);
-        let mut discrepancies = 0.0;
-        let mut rushed = true;
+        let checked = Mutex::new(None);
+        tokio::join!(self.audit_when_calm(stop, &checked), async {
+            while !stop.is_cancelled() {
+                if let Some(checked) = *of(&checked) {
+                    let age: Duration = Instant::now() - checked;
+                    metrics::gauge!(signals::LEDGER_CHECKED_AGE).set(age.as_secs_f64());
+                }
+                pause(stop, OWN_EVERY).await;
+            }
+        });
+    }
+
+    async fn audit_when_calm(&self, stop: &CancellationToken, checked: &Mutex<Option<Instant>>) {
+        let (mut due, mut rushed) = (Instant::now(), true);
         while !stop.is_cancelled() {
             let was_rushed = std::mem::replace(&mut rushed, self.engine.waiting() > 0);
             let calm = !(rushed || was_rushed) || Instant::now() >= due + AUDIT_PATIENCE;
             if self.phase.get() == Phase::Ready && Instant::now() >= due && calm {
                 let began = Instant::now();
-                if let Some(found) = audit(&self.reads).await {
-                    discrepancies = found;
-                    checked = Some(Instant::now());
+                if let Some(discrepancies) = audit(&self.reads).await {
+                    metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
+                    *of(checked) = Some(Instant::now());
                 }
                 due = Instant::now() + AUDIT_EVERY.max(began.elapsed() * AUDIT_SHARE);
-            }
-            if let Some(checked) = checked {
-                let age = Instant::now() - checked;
-                metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
-                metrics::gauge!(signals::LEDGER_CHECKED_AGE).set(age.as_secs_f64());
             }
             pause(stop, OWN_EVERY).await;
         }
@@ -138,6 +145,10 @@ impl Gauges {
         }
         *shown = live;
     }
+}
+
+fn of<V>(shared: &Mutex<V>) -> MutexGuard<'_, V> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn show(sample: &Sample) {

@@ -10,6 +10,9 @@ pub enum Fault {
     /// than we retry. The key was ours: nothing is there and nothing will be.
     #[error("the row was held by others for too long")]
     Conflict,
+    /// The same, and the row was a wallet: whoever does not want it may well be decided.
+    #[error("a wallet was held by others for too long")]
+    WalletHeld,
     /// More orders wait than we let wait; this one was not looked at.
     #[error("too many orders wait")]
     Overloaded {

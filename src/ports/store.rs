@@ -34,6 +34,9 @@ pub enum StoreError {
         /// The SQLSTATE.
         sqlstate: String,
     },
+    /// The same, and it was a wallet's.
+    #[error("a wallet was not free in time")]
+    WalletHeld,
     /// The database chose this transaction to give way (40001, 40P01), or a key was committed by
     /// another at the same moment (23505 on a key): the whole transaction may be run again.
     #[error("the transaction must be run again ({sqlstate})")]

@@ -107,7 +107,7 @@ impl Buyer {
         while history.order().is_none() && !history.refused() {
             self.once(history).await;
             let last = history.attempts.last().map(|attempt| &attempt.told);
-            if matches!(last, Some(Told::NotNow(_) | Told::Unknown)) {
+            if matches!(last, Some(Told::NotNow { .. } | Told::Unknown)) {
                 self.pause().await;
             }
             if self.board.is_lost() {

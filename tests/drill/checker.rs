@@ -2,7 +2,8 @@
 //!
 //! * every acknowledged order exists, once, with the body that was sent;
 //! * a key whose attempts were all turned away has no order; no order is without its key;
-//! * at most one order for each key, each answer with it the same byte by byte;
+//! * at most one order for each key, each answer with it the same byte by byte, and once it is
+//!   acknowledged nobody hears that nothing was taken;
 //! * no user above a limit; stock, money and sequences add up;
 //! * orders of a sale follow one another as their requests did in real time, where those did not
 //!   overlap;
@@ -117,6 +118,9 @@ impl Case<'_> {
                     if attempt.sent > acknowledged && !replayed {
                         self.complain(format!("{key} was made again: {attempt:?}"));
                     }
+                }
+                Told::NotNow { nothing_taken: true, .. } if attempt.sent > acknowledged => {
+                    self.complain(format!("{key} was told that nothing was taken: {attempt:?}"));
                 }
                 Told::Reused(_) if attempt.other_body => {}
                 Told::Refused(_) if attempt.sent > acknowledged => {

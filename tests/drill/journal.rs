@@ -59,7 +59,13 @@ pub(crate) enum Told {
     /// The key has made another order.
     Reused(#[expect(dead_code, reason = "complaints show it")] Value),
     /// Not now; executed nothing and never will.
-    NotNow(#[expect(dead_code, reason = "complaints show it")] String),
+    NotNow {
+        /// The problem's.
+        #[expect(dead_code, reason = "complaints show it")]
+        code: String,
+        /// It said `charged: no`.
+        nothing_taken: bool,
+    },
     /// Nothing that settles this attempt: no answer at all, or that nobody knows.
     Unknown,
 }

@@ -43,7 +43,7 @@ impl Line {
             Ok(Ok(reply)) => told(board, wish, reply),
             Ok(Err(ClientError::Connect(_))) => {
                 board.answered("no connection");
-                Told::NotNow("no connection".to_owned())
+                Told::NotNow { code: "no connection".to_owned(), nothing_taken: false }
             }
             Ok(Err(ClientError::Http(error))) if error.is_closed() || error.is_canceled() => {
                 // An idle connection that the service has closed meanwhile.
@@ -124,7 +124,7 @@ fn told(board: &Board, wish: &Wish, reply: HttpReply) -> Told {
         | (503, "overloaded" | "draining" | "database_unavailable", "unknown" | "no", "same_key")
             if says_when =>
         {
-            Told::NotNow(code)
+            Told::NotNow { code, nothing_taken: charged == "no" }
         }
         (503, "outcome_unknown", "unknown", "same_key") if says_when => Told::Unknown,
         _ => {

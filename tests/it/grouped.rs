@@ -48,15 +48,27 @@ impl Gathered {
     }
 
     /// Lets the sale go; the answers by place.
-    pub(super) async fn release(mut self) -> Vec<Reply> {
+    pub(super) async fn release(self) -> Vec<Reply> {
         self.held.release().await;
-        let mut answers = Vec::new();
-        while let Some(answer) = self.orders.join_next().await {
-            answers.push(answer.unwrap());
-        }
-        answers.sort_by_key(|(place, _)| *place);
-        answers.into_iter().map(|(_, reply)| reply).collect()
+        answers(self.orders).await
     }
+
+    /// Holds the sale until everyone has an answer.
+    pub(super) async fn in_vain(self) -> Vec<Reply> {
+        let answers = answers(self.orders).await;
+        self.held.release().await;
+        answers
+    }
+}
+
+/// By place.
+async fn answers(mut orders: JoinSet<(usize, Reply)>) -> Vec<Reply> {
+    let mut answers = Vec::new();
+    while let Some(answer) = orders.join_next().await {
+        answers.push(answer.unwrap());
+    }
+    answers.sort_by_key(|(place, _)| *place);
+    answers.into_iter().map(|(_, reply)| reply).collect()
 }
 
 /// The engine with patience: a slow machine needs a while to gather a group behind a lock.

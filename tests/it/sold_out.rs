@@ -8,6 +8,8 @@ use crate::support::Service;
 use crate::support::api::{Reply, new_key};
 use crate::support::crowd::seed_buyers;
 use crate::support::locks::{Held, run, until};
+use crate::support::postgres::TestDatabase;
+use crate::support::relay::{Break, Relay};
 
 /// A sale whose three units are gone, known to be so, with its row held against everyone: whatever
 /// is answered now is answered without it.
@@ -110,5 +112,42 @@ async fn stock_that_returns_is_sold_again_within_a_moment() {
     println!("sold again after {:?}; promised within 1 s", began.elapsed());
     service.api.buy(&new_key(), &others[7], &sale).await.expect(201);
     service.api.buy(&new_key(), &others[8], &sale).await.expect(400);
+    service.finish().await;
+}
+
+/// The session that reads who has bought falls silent, as behind a firewall that has forgotten it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_hears_nothing_is_given_up_and_the_shortcut_opens() {
+    let database = TestDatabase::create().await;
+    let relay = Relay::to(&database).await;
+    let url = relay.url();
+    let service = Service::start_on(database, |raw| {
+        raw.engine = Some("grouped".to_owned());
+        raw.database_url = Some(url);
+        raw.lock_timeout = Some("300ms".to_owned());
+    })
+    .await;
+    let buyers = seed_buyers(&service.database, 3, "100.00").await;
+    let sale = service.api.sale("10.00", 1).await;
+    service.api.buy(&new_key(), &buyers[0], &sale).await.expect(201);
+    relay.break_next("SELECT o.sale_id", &[Break::SilentDown]);
+    let asked = async || {
+        service.api.buy(&new_key(), &buyers[1], &sale).await.expect(400);
+        relay.broken() == 1
+    };
+    until("a reader hears nothing", asked).await;
+
+    // From now on nobody else may say so: with the row held, only memory can.
+    let from_memory = async || {
+        let held = Held::sale(&service.database, &sale).await;
+        let reply = service.api.buy(&new_key(), &buyers[2], &sale).await;
+        held.release().await;
+        if reply.code() == "out_of_stock" {
+            return true;
+        }
+        service.api.buy(&new_key(), &buyers[1], &sale).await.expect(400);
+        false
+    };
+    until("sold out is answered from memory", from_memory).await;
     service.finish().await;
 }

@@ -39,6 +39,7 @@ macro_rules! on_both_stores {
 mod groups;
 mod guards;
 mod keys;
+mod plans;
 mod records;
 pub(crate) mod worlds;
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -25,6 +26,8 @@ use crate::ports::store::StoreError;
 /// How long a read may take before its session counts as silent. The server ends its statements
 /// long before.
 const READ_MAX: Duration = Duration::from_secs(10);
+/// How long one who came too often may wait to be looked up.
+const LOOK_WAIT_MAX: Duration = Duration::from_millis(500);
 /// When to ask again for a report that is not ready.
 const AUDIT_AGAIN_SECONDS: u32 = 2;
 
@@ -109,6 +112,7 @@ struct Inner<S, R> {
     tasks: TaskTracker,
     audits: AuditDesk,
     sales: SalesBoard,
+    looks: Semaphore,
 }
 
 impl<S, R> Clone for Context<S, R> {
@@ -128,7 +132,8 @@ impl<S, R> Context<S, R> {
         tasks: TaskTracker,
     ) -> Self {
         let (audits, sales) = (AuditDesk::default(), SalesBoard::default());
-        let inner = Inner { store, reads, engine, options, phase, tasks, audits, sales };
+        let looks = Semaphore::new(1);
+        let inner = Inner { store, reads, engine, options, phase, tasks, audits, sales, looks };
         Context { inner: Arc::new(inner) }
     }
 
@@ -190,6 +195,13 @@ impl<S, R> Context<S, R> {
             Phase::Starting | Phase::DatabaseAway => Err(failed(&Fault::Unavailable)),
             Phase::Draining => Err(failed(&Fault::Draining)),
         }
+    }
+
+    /// The turn of one who came too often to look whether that was a replay. A flood of them must
+    /// leave the others their reads, so they look one at a time, and wait a moment for it at most.
+    pub(super) async fn turn_to_look(&self) -> Option<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(LOOK_WAIT_MAX, self.inner.looks.acquire());
+        turn.await.ok()?.ok()
     }
 
     /// Reads in a task of its own, so that a caller who leaves keeps the place at the gate that

@@ -96,8 +96,8 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
     created(&settled, location, &OrderDto::new(&order, &context.options().currency))
 }
 
-/// Lets an order in, or says when to come back. A replay is let in at any rate: the winner's retry
-/// is never turned away.
+/// Lets an order in, or says when to come back. A replay is let in at any rate, as long as it can
+/// be looked up.
 async fn admit<S: Store, R: Reads>(
     context: &Context<S, R>,
     head: &Head,
@@ -109,6 +109,7 @@ async fn admit<S: Store, R: Reads>(
         Ok(taken) => return Ok(Some(taken)),
         Err(limited) => limited,
     };
+    let Some(_turn) = context.turn_to_look().await else { return Err(limited) };
     let (user_id, key) = (Some(order.user_id), Some(order.key.clone()));
     let filter = OrderFilter { user_id, key, ..OrderFilter::default() };
     let made = context.read(|reads| async move { reads.list_orders(&filter, None, 1).await });

@@ -125,7 +125,7 @@ pub(super) fn failed(fault: &Fault) -> Problem {
             "Another request with this key is being decided. Ask again with the same key.",
         )
         .retry_after(1),
-        Fault::Conflict => Problem::new(
+        Fault::Conflict | Fault::WalletHeld => Problem::new(
             problem::CONFLICT,
             "Others held the row for too long. No money was taken; try again with the same key.",
         )
@@ -162,9 +162,10 @@ pub(super) fn failed(fault: &Fault) -> Problem {
 pub(super) fn unread(error: &StoreError) -> Problem {
     match error {
         StoreError::Unavailable(_) | StoreError::Lost(_) => failed(&Fault::Unavailable),
-        StoreError::Busy | StoreError::LockTimeout { .. } | StoreError::Retry { .. } => {
-            failed(&Fault::Overloaded { retry_after_seconds: 1 })
-        }
+        StoreError::Busy
+        | StoreError::LockTimeout { .. }
+        | StoreError::WalletHeld
+        | StoreError::Retry { .. } => failed(&Fault::Overloaded { retry_after_seconds: 1 }),
         error => {
             tracing::error!(%error, "a read failed");
             failed(&Fault::Internal(error.to_string()))

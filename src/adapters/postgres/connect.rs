@@ -23,8 +23,12 @@ use super::servers::Servers;
 /// or a write of arrays, so no value could want another plan, and planning the write of a lone
 /// order anew cost the server more than executing it. For this transaction only: reads with filters
 /// may gain by a plan of their own, and behind a pooler nothing is left on the session.
+///
+/// And never by reading a whole table: such a plan, made while a shop was new and its tables small,
+/// would be kept under the lock of its first rush.
 pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-                         SET LOCAL plan_cache_mode = force_generic_plan";
+                         SET LOCAL plan_cache_mode = force_generic_plan; \
+                         SET LOCAL enable_seqscan = off";
 
 /// How long a session may be.
 #[derive(Debug, Clone, Copy)]

@@ -90,7 +90,7 @@ mod tests {
     fn each_sqlstate_has_one_meaning() {
         let kind = |code: &str| match by_sqlstate(code.to_owned(), None, "") {
             StoreError::Retry { .. } => "retry",
-            StoreError::LockTimeout { .. } => "lock",
+            StoreError::LockTimeout { .. } | StoreError::WalletHeld => "lock",
             StoreError::Duplicate { .. } => "duplicate",
             StoreError::Lost(_) => "lost",
             StoreError::Unavailable(_) => "unavailable",

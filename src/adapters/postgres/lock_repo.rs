@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
+use sqlx::postgres::PgDatabaseError;
 use uuid::Uuid;
 
 use super::error::store_error;
@@ -86,7 +87,7 @@ pub(super) async fn lock(
     )
     .fetch_one(connection)
     .await
-    .map_err(store_error)?;
+    .map_err(lock_error)?;
     let sale = row.sale().map(Sale::try_from).transpose()?;
     let columns = row.ids.into_iter().zip(row.balances).zip(row.entry_counts).zip(row.units_bought);
     // A user without a wallet has no row.
@@ -103,4 +104,23 @@ pub(super) async fn lock(
         },
         buyers: Buyers { now: row.locked_at, by_user },
     })
+}
+
+/// A wait in vain, and for which of both.
+fn lock_error(error: sqlx::Error) -> StoreError {
+    let of_wallet = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        .and_then(PgDatabaseError::r#where)
+        .is_some_and(is_about_a_wallet);
+    match store_error(error) {
+        StoreError::LockTimeout { .. } if of_wallet => StoreError::WalletHeld,
+        other => other,
+    }
+}
+
+/// The first line of the context names the relation whose row was waited for, in every language;
+/// those behind it are the statement and the function.
+fn is_about_a_wallet(context: &str) -> bool {
+    context.lines().next().is_some_and(|line| line.contains("\"wallets\""))
 }

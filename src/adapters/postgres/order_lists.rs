@@ -128,7 +128,8 @@ pub(super) async fn orders_of_all(
     .map_err(store_error)
 }
 
-/// Who bought what came after the last known order of each sale.
+/// Who bought what came after the last known order of each sale. Sales in the order of their index,
+/// so that no more is read than is returned.
 pub(super) async fn orders_after(
     connection: &mut PgConnection,
     known: &[(SaleId, i64)],
@@ -147,7 +148,7 @@ pub(super) async fn orders_after(
              ORDER BY n.sequence LIMIT $3
            ) o
            WHERE s.order_count > coalesce(known.sequence, 0)
-           ORDER BY o.sale_id, o.sequence LIMIT $3"#,
+           ORDER BY s.id, o.sequence LIMIT $3"#,
         &sales,
         &sequences,
         i64::from(limit),

@@ -2,9 +2,11 @@
 //! `domain::books`; here each is one query that returns only what breaks it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::error::store_error;
 use super::servers::Servers;
@@ -133,6 +135,9 @@ const LAWS: &[(Law, &str)] = &[
 
 /// How long one law may take when a running service asks. `flashdeal verify` has no limit.
 const LAW_TIME_MAX: &str = "60s";
+/// How long all of them and the counts may take together. The server ends each statement sooner;
+/// this is for a session that has gone silent, whose reader would wait for ever.
+const AUDIT_TIME_MAX: Duration = Duration::from_secs(11 * 60);
 
 /// Audits for a running service: on a session of its own beside the pool, one at a time, so that
 /// books of any size take nothing from orders and reads but a share of one core.
@@ -151,10 +156,14 @@ impl Auditor {
     /// Checks the books.
     pub(super) async fn audit(&self) -> Result<Audit, StoreError> {
         let _turn = self.turn.lock().await;
-        let mut session = self.servers.connect().await.map_err(store_error)?;
-        let audit = audit(&mut session, LAW_TIME_MAX).await?;
-        session.close().await.map_err(store_error)?;
-        Ok(audit)
+        let audited = timeout(AUDIT_TIME_MAX, async {
+            let mut session = self.servers.connect().await.map_err(store_error)?;
+            let audit = audit(&mut session, LAW_TIME_MAX).await?;
+            session.close().await.map_err(store_error)?;
+            Ok(audit)
+        });
+        let silent = |_| Err(StoreError::Lost("no answer to an audit".to_owned()));
+        audited.await.unwrap_or_else(silent)
     }
 }
 

@@ -52,6 +52,7 @@ pub struct Group {
     kept: Kept,
     boarding: Option<Boarding>,
     begun_after: Option<Duration>,
+    known: Vec<Decided>,
 }
 
 /// Given how many are aboard, says who else comes along.
@@ -75,8 +76,8 @@ impl Group {
     /// A group that locks first. All orders must name `sale_id`.
     pub fn new(sale_id: SaleId, orders: Vec<PlaceOrder>) -> Group {
         let (kept, locking) = (Kept::default(), Locking::First);
-        let mut group =
-            Group { sale_id, members: vec![], locking, kept, boarding: None, begun_after: None };
+        let (members, known, boarding, begun_after) = (vec![], vec![], None, None);
+        let mut group = Group { sale_id, members, locking, kept, boarding, begun_after, known };
         group.board(orders);
         group
     }
@@ -97,9 +98,10 @@ impl Group {
         Group { kept: Kept::until(held, until), ..self }
     }
 
-    /// What it still holds: it never came so far.
-    pub fn into_held(self) -> Option<Held> {
-        self.kept.into_inner()
+    /// What it still holds, because it never came so far; and by position the answers that stand
+    /// whatever became of the group: to keys under which an order was committed before.
+    pub fn into_rest(self) -> (Option<Held>, Vec<Option<OrderAnswer>>) {
+        (self.kept.into_inner(), self.known)
     }
 
     /// How long its last BEGIN took, if one was answered.
@@ -226,8 +228,10 @@ impl Group {
             return Ok(());
         }
         transaction.release_keys(&refused).await?;
+        // Whose own order is found again behind a COMMIT without an answer has its key.
+        let is_refused = |at: usize| matches!(settled[at], Some(Answer::Refused(_)));
         let twins = members().filter(|(member, answer)| {
-            member.twin_of.is_some() && matches!(answer, Some(Answer::Made(_)))
+            member.twin_of.is_some_and(is_refused) && matches!(answer, Some(Answer::Made(_)))
         });
         let mut again: Vec<Claim> = twins.map(|(member, _)| member.claim()).collect();
         if again.is_empty() {
@@ -264,6 +268,9 @@ impl<T: Transaction> Work<T> for Group {
 
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Vec<OrderAnswer>>, Trouble> {
         let mut settled = self.claim(transaction).await?;
+        if settled.iter().any(Option::is_some) {
+            self.known.clone_from(&settled);
+        }
         let mut winners = Winners::default();
         if settled.contains(&None) {
             let facts = self.read(transaction, &settled).await?;

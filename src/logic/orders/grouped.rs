@@ -101,8 +101,15 @@ impl<S: Store> Engine for Grouped<S> {
                 // where it stands, without a word to another task.
                 let turn = Turn { shared: Arc::clone(&self.shared), sale };
                 return Box::pin(async move {
-                    run(turn).await;
-                    decided.await.unwrap_or_else(gone)
+                    let (mut running, mut decided) = (Box::pin(run(turn)), decided);
+                    tokio::select! {
+                        () = &mut running => decided.await.unwrap_or_else(gone),
+                        answer = &mut decided => {
+                            // Of a group in parts its own is decided; the others are still to come.
+                            tokio::spawn(running);
+                            answer.unwrap_or_else(gone)
+                        }
+                    }
                 });
             }
             Err(NotJoined::Full(waiting)) => {
@@ -184,7 +191,11 @@ impl<S: Store> Shared<S> {
             part.extend(along.try_recv().unwrap_or_default());
             metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
             group.begun_after().into_iter().for_each(|trip| self.distance.note(trip));
-            turn = turn.or(group.into_held());
+            let (held, known) = group.into_rest();
+            turn = turn.or(held);
+            if decided.is_err() {
+                part = tell_known(part, known);
+            }
             match decided {
                 Ok(answers) => {
                     count_all(&answers);
@@ -238,6 +249,23 @@ impl<S: Store> Shared<S> {
     }
 }
 
+/// Answers those whose answer stands although their group failed; returns the others. A winner who
+/// asks again must not hear what became of his neighbours.
+fn tell_known(group: Vec<Waiting>, known: Vec<Option<OrderAnswer>>) -> Vec<Waiting> {
+    let mut others = Vec::with_capacity(group.len());
+    let mut known = known.into_iter();
+    for waiting in group {
+        match known.next().flatten() {
+            Some(answer) => {
+                count_all(std::slice::from_ref(&answer));
+                waiting.tell(Ok(answer));
+            }
+            None => others.push(waiting),
+        }
+    }
+    others
+}
+
 /// Cuts a group into parts, in the order of arrival.
 fn split(mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
     let length = group.len().div_ceil(PARTS);
@@ -251,7 +279,7 @@ fn split(mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
 
 /// Faults that one item can bring over its neighbours.
 fn one_may_be_to_blame(fault: &Fault) -> bool {
-    matches!(fault, Fault::Internal(_) | Fault::InProgress)
+    matches!(fault, Fault::Internal(_) | Fault::InProgress | Fault::WalletHeld)
 }
 
 impl Waiting {

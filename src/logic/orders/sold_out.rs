@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Deciding, Engine};
 use crate::domain::Instant as Moment;
@@ -37,6 +37,9 @@ const EDGE: TimeDelta = TimeDelta::seconds(2);
 const BUYERS_MAX: usize = 500_000;
 /// Orders read at a time.
 const ORDERS_AT_A_TIME: u32 = 20_000;
+/// How long one read may take. The server ends statements sooner; this is for a session that has
+/// gone silent, whose reader would wait for ever.
+const READ_MAX: Duration = Duration::from_secs(10);
 /// Sales watched at a time.
 const SALES_MAX: usize = 256;
 
@@ -169,6 +172,7 @@ impl<R: Reads> Known<R> {
 
     /// Looks at the wanted sales until nobody wants them any more.
     async fn watch(self: Arc<Self>) {
+        let mut looked = true;
         loop {
             let wanted: Vec<SaleId> = {
                 let mut state = self.write();
@@ -181,9 +185,13 @@ impl<R: Reads> Known<R> {
             if wanted.is_empty() {
                 return;
             }
-            if let Err(error) = self.look(&wanted).await {
-                tracing::debug!(%error, "sold-out sales were not looked at");
+            let found = self.look(&wanted).await;
+            if let Err(error) = &found
+                && looked
+            {
+                tracing::warn!(%error, "sales are not looked at: sold-out orders go the long way");
             }
+            looked = found.is_ok();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -194,7 +202,7 @@ impl<R: Reads> Known<R> {
         for id in wanted {
             // The age counts from before the question.
             let asked = Instant::now();
-            seen.push((*id, asked, self.reads.find_sale(*id).await?));
+            seen.push((*id, asked, answered(self.reads.find_sale(*id)).await?));
         }
         if !self.follow().await? {
             self.write().facts.clear();
@@ -220,7 +228,7 @@ impl<R: Reads> Known<R> {
         loop {
             let after: Vec<(SaleId, i64)> =
                 self.read().followed.iter().map(|(sale, last)| (*sale, *last)).collect();
-            let orders = self.reads.orders_after(&after, ORDERS_AT_A_TIME).await?;
+            let orders = answered(self.reads.orders_after(&after, ORDERS_AT_A_TIME)).await?;
             let mut state = self.write();
             for (sale, sequence, user) in &orders {
                 state.buyers.insert(*user);
@@ -236,4 +244,10 @@ impl<R: Reads> Known<R> {
             }
         }
     }
+}
+
+/// A read that is given up when nothing comes.
+async fn answered<V>(read: impl Future<Output = Result<V, StoreError>>) -> Result<V, StoreError> {
+    let silent = |_| Err(StoreError::Lost("no answer to a read".to_owned()));
+    timeout(READ_MAX, read).await.unwrap_or_else(silent)
 }

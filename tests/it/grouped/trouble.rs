@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use super::{Gathered, behind_a_wire};
 use crate::support::Service;
 use crate::support::crowd::{Wish, crowd, seed_buyers};
@@ -70,6 +72,49 @@ async fn one_held_key_does_not_hold_its_neighbours_for_long() {
     }
     elsewhere.release().await;
     service.api.buy("k21", &buyers[21], &sale).await.expect(201);
+    service.finish().await;
+}
+
+/// Somebody's session holds the wallet of one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_held_wallet_does_not_fail_its_neighbours() {
+    let service = start().await;
+    let buyers = seed_buyers(&service.database, 40, "10.00").await;
+    let sale = service.api.sale("10.00", 40).await;
+    let wallet = format!("SELECT 1 FROM wallets WHERE user_id = '{}' FOR UPDATE", buyers[21]);
+    let elsewhere = Held::by(&service.database, wallet).await;
+    let answers = Gathered::behind_the_sale(&service, &sale, &buyers).await.release().await;
+    for (place, reply) in answers.iter().enumerate() {
+        if place == 21 {
+            reply.clone().refused(409, "concurrent_conflict", "no", "same_key");
+        } else {
+            assert_eq!(reply.status, 201, "place {place}: {reply:?}");
+        }
+    }
+    elsewhere.release().await;
+    service.api.buy("k21", &buyers[21], &sale).await.expect(201);
+    service.finish().await;
+}
+
+/// Winners who have lost their answers ask again beside new orders, and the row is held for too
+/// long: the new ones hear that nothing was taken, which of the winners would be a lie.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_fails_does_not_tell_its_winners_that_nothing_was_taken() {
+    let service = start().await;
+    let buyers = seed_buyers(&service.database, 5, "30.00").await;
+    let sale = service.api.sale("10.00", 40).await;
+    let first = service.api.buy("k2", &buyers[2], &sale).await.expect(201);
+    let two = json!({ "user_id": buyers[3], "sale_id": sale, "quantity": 2 });
+    service.api.post("/api/orders", "k3", &two).await.expect(201);
+    let answers = Gathered::behind_the_sale(&service, &sale, &buyers).await.in_vain().await;
+    for (place, reply) in answers.into_iter().enumerate() {
+        match place {
+            2 => assert!(reply.replayed() && reply.bytes == first.bytes, "{reply:?}"),
+            3 => drop(reply.refused(422, "idempotency_key_reused", "yes", "new_key")),
+            _ => drop(reply.refused(409, "concurrent_conflict", "no", "same_key")),
+        }
+    }
+    assert_eq!(service.api.stock(&sale).await, 37);
     service.finish().await;
 }
 

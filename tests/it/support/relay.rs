@@ -157,7 +157,7 @@ impl Plan {
             self.in_transactions += usize::from(*inside);
             *inside &= !begins(b"COMMIT") && !begins(b"ROLLBACK");
         }
-        let statement = frame.strip_prefix(b"Q").and_then(|rest| rest.get(4..))?;
+        let statement = statement(frame)?;
         let planned = match &mut self.next {
             Some((text, breaks)) if statement.starts_with(text.as_bytes()) => breaks.pop_front(),
             _ => None,
@@ -166,6 +166,16 @@ impl Plan {
         let how = planned.or(always.map(|(_, how)| how))?;
         self.broken += 1;
         Some(how)
+    }
+}
+
+/// The text that a frame brings: a simple query, or one that is to be prepared.
+fn statement(frame: &[u8]) -> Option<&[u8]> {
+    let text = frame.get(5..)?;
+    match frame.first()? {
+        b'Q' => Some(text),
+        b'P' => text.splitn(2, |byte| *byte == 0).nth(1),
+        _ => None,
     }
 }
 

@@ -1,0 +1,69 @@
+//! Plans are kept, and the lock of a hot sale is no place for a bad one: no statement of an order
+//! reads a whole table, however small the tables were when its plan was made.
+
+use flashdeal::adapters::postgres::store::PgStore;
+use flashdeal::domain::id::{SaleId, UserId};
+use flashdeal::domain::key::{IdempotencyKey, KeyRef, Operation};
+use flashdeal::ports::store::{Store, Transaction};
+use serde_json::json;
+use sqlx::PgConnection;
+use sqlx::postgres::PgPoolOptions;
+
+use crate::support::Service;
+use crate::support::crowd::seed_buyers;
+use crate::support::locks::{number, run, until};
+
+/// A new shop: as many orders as make a first ANALYZE, and would all fit on a page or two.
+const ORDERS: i64 = 60;
+
+/// How often the tables of an order were read from end to end.
+async fn whole_reads(session: &mut PgConnection) -> i64 {
+    let tables = "('orders', 'wallets', 'sales', 'idempotency_keys')";
+    let asked =
+        format!("SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables WHERE relname IN {tables}");
+    number(session, asked).await
+}
+
+/// Sessions tell their counts when they end.
+async fn until_alone(session: &mut PgConnection) {
+    until("the others have ended", async || {
+        let others = "SELECT count(*) FROM pg_stat_activity
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        number(session, others).await == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn in_a_small_shop_no_order_reads_a_whole_table() {
+    let service = Service::start().await;
+    let buyers = seed_buyers(&service.database, ORDERS, "10.00").await;
+    let sale = json!({ "unit_price": "1.00", "stock": 100, "per_user_limit": 2 });
+    let sale = service.api.sale_with(sale).await;
+    for (place, buyer) in buyers.iter().enumerate() {
+        service.api.buy(&format!("k{place}"), buyer, &sale).await.expect(201);
+    }
+    let database = service.finish().await;
+    let mut session = database.session().await;
+    run(&mut session, "ANALYZE").await;
+    until_alone(&mut session).await;
+    let before = whole_reads(&mut session).await;
+
+    let pool =
+        PgPoolOptions::new().max_connections(1).connect_with(database.options()).await.unwrap();
+    let store = PgStore::admitted(pool.clone());
+    let user = UserId::parse(&buyers[0]).unwrap();
+    let key = KeyRef {
+        key: IdempotencyKey::parse(b"k0").unwrap(),
+        scope: user.uuid(),
+        operation: Operation::PlaceOrder,
+    };
+    let mut transaction = store.begin().await.unwrap();
+    let found = transaction.earlier_orders(&[key]).await.unwrap();
+    let locked = transaction.lock(SaleId::parse(&sale).unwrap(), &[user]).await.unwrap();
+    transaction.rollback().await;
+    assert_eq!((found.len(), locked.buyers.by_user[&user].units_bought), (1, 1));
+    pool.close().await;
+    until_alone(&mut session).await;
+    assert_eq!(whole_reads(&mut session).await, before, "a table was read from end to end");
+}
