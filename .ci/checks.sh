@@ -123,7 +123,9 @@ double_click() {
   scenario "$1" double_click "$CLICKING_BUYERS" $((CLICKING_BUYERS * 5)) "BUYERS=$CLICKING_BUYERS"
 }
 
-contention() { scenario "$1" contention "$CONTENTION_BUYERS" 100 "BUYERS=$CONTENTION_BUYERS" ITEMS=100; }
+contention() { # contention MODE [ITEMS]
+  scenario "$1" contention "$CONTENTION_BUYERS" "${2:-100}" "BUYERS=$CONTENTION_BUYERS" "ITEMS=${2:-100}"
+}
 
 # The other scripts make their own sales and buyers; once, in mode open, is enough.
 more_load() {

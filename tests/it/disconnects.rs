@@ -25,7 +25,7 @@ use crate::support::postgres::TestDatabase;
 use crate::support::relay::{Break, Relay};
 
 /// Sockets in a storm.
-const SOCKETS: usize = 600;
+const SOCKETS: usize = 2_000;
 /// Sockets open at a time.
 const WAVE: usize = 60;
 /// How long a socket stays at most after it has sent its order.

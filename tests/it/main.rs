@@ -16,6 +16,7 @@ mod embedded;
 mod faults;
 mod fuzz;
 mod grouped;
+mod held_sale;
 mod http_edges;
 mod isolation;
 mod laws;

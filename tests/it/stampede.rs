@@ -20,21 +20,21 @@ use crate::support::postgres::TestDatabase;
 /// Keep-alive connections of a stampede.
 const CONNECTIONS: usize = 64;
 /// Buyers for each unit.
-const BUYERS_PER_UNIT: u32 = 50;
+const BUYERS_PER_UNIT: u32 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_unit_is_sold_once_to_fifty_buyers() {
+async fn one_unit_is_sold_once_to_two_hundred_buyers() {
     stampede(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_units_are_sold_ten_times_to_five_hundred_buyers() {
+async fn ten_units_are_sold_ten_times_to_two_thousand_buyers() {
     stampede(10).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_units_are_sold_a_hundred_times_to_five_thousand_buyers() {
-    stampede(100).await;
+async fn five_hundred_units_are_sold_five_hundred_times_to_a_hundred_thousand_buyers() {
+    stampede(500).await;
 }
 
 async fn stampede(units: u32) {
