@@ -3,7 +3,7 @@
 //! Its second life is to be compared with: engines and models run on it without a database, and
 //! one suite holds both implementations of the port to the same behaviour. Nothing clever here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -138,6 +138,10 @@ impl Transaction for MemoryTransaction {
         Ok(Locked { sale, buyers, waited: Waited::default() })
     }
 
+    async fn held_wallets(&mut self, _users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
+        Ok(HashSet::new())
+    }
+
     async fn look(
         &mut self,
         sale: SaleId,
@@ -189,8 +193,7 @@ impl Transaction for MemoryTransaction {
         let taken =
             |other: &User| external_id.is_some() && other.external_id.as_ref() == external_id;
         if world.users.values().any(taken) {
-            let constraint = "users_external_id_key".to_owned();
-            return Err(StoreError::Duplicate { constraint });
+            return Ok(false);
         }
         world.users.insert(user.id, user.clone());
         let wallet =

@@ -52,7 +52,8 @@ struct Claims {
     iss: String,
     aud: serde_json::Value,
     exp: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// For people; never read, since a NumericDate may have a fraction (RFC 7519, section 2).
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     iat: Option<u64>,
 }
 

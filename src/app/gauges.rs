@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::http::{Phase, PhaseCell, open_connections};
 use crate::adapters::postgres::reads::PgReads;
 use crate::adapters::postgres::stats_repo::Sample;
-use crate::domain::sale::SaleStatus;
+use crate::domain::id::SaleId;
+use crate::domain::sale::{Sale, SaleStatus};
 use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
 use crate::ports::signals;
@@ -23,6 +24,8 @@ const DATABASE_EVERY: Duration = Duration::from_secs(5);
 /// The shortest time between two audits, and the share of time they may take.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
 const AUDIT_SHARE: u32 = 100;
+/// The longest: the alert that misses an audit waits for an hour.
+const AUDIT_PAUSE_MAX: Duration = Duration::from_secs(1800);
 /// How long an audit waits for a moment without waiting orders: it takes a core for some seconds
 /// where there are millions of orders, and a rush is over sooner.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(300);
@@ -65,16 +68,23 @@ impl Gauges {
         let checked = Mutex::new(None);
         tokio::join!(self.audit_when_calm(stop, &checked), async {
             while !stop.is_cancelled() {
-                if let Some(checked) = *of(&checked) {
+                // Both again each second: what is not set for a minute falls silent, and books that
+                // are off must not.
+                if let Some((checked, discrepancies)) = *of(&checked) {
                     let age: Duration = Instant::now() - checked;
                     metrics::gauge!(signals::LEDGER_CHECKED_AGE).set(age.as_secs_f64());
+                    metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
                 }
                 pause(stop, OWN_EVERY).await;
             }
         });
     }
 
-    async fn audit_when_calm(&self, stop: &CancellationToken, checked: &Mutex<Option<Instant>>) {
+    async fn audit_when_calm(
+        &self,
+        stop: &CancellationToken,
+        checked: &Mutex<Option<(Instant, f64)>>,
+    ) {
         let (mut due, mut rushed) = (Instant::now(), true);
         while !stop.is_cancelled() {
             let was_rushed = std::mem::replace(&mut rushed, self.engine.waiting() > 0);
@@ -83,9 +93,10 @@ impl Gauges {
                 let began = Instant::now();
                 if let Some(discrepancies) = audit(&self.reads).await {
                     metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
-                    *of(checked) = Some(Instant::now());
+                    *of(checked) = Some((Instant::now(), discrepancies));
                 }
-                due = Instant::now() + AUDIT_EVERY.max(began.elapsed() * AUDIT_SHARE);
+                let share = began.elapsed() * AUDIT_SHARE;
+                due = Instant::now() + share.clamp(AUDIT_EVERY, AUDIT_PAUSE_MAX);
             }
             pause(stop, OWN_EVERY).await;
         }
@@ -121,9 +132,9 @@ impl Gauges {
         metrics::gauge!(signals::BUILD_INFO, "version" => version, "engine" => engine).set(1.0);
     }
 
-    /// Stock of live sales. A sale that ceases to be live says 0 or what is left once more, and
-    /// then falls silent.
-    async fn stocks(&self, shown: &mut HashSet<String>) {
+    /// Stock of live sales. A sale that ceases to be one of the newest of them says once more what
+    /// is left, and then falls silent.
+    async fn stocks(&self, shown: &mut HashSet<SaleId>) {
         let page =
             match self.reads.list_sales(Some(SaleStatus::Live), None, PgReads::PAGE_MAX).await {
                 Ok(page) => page,
@@ -134,17 +145,26 @@ impl Gauges {
             };
         let mut live = HashSet::new();
         for view in page.items {
-            let sale = view.sale.id.to_string();
-            let left = f64::from(view.sale.stock);
-            metrics::gauge!(signals::SALE_STOCK, "sale" => sale.clone()).set(left);
-            shown.remove(&sale);
-            live.insert(sale);
+            show_stock(&view.sale);
+            shown.remove(&view.sale.id);
+            live.insert(view.sale.id);
         }
-        for sale in shown.drain() {
-            metrics::gauge!(signals::SALE_STOCK, "sale" => sale).set(0.0);
+        for id in shown.drain() {
+            match self.reads.find_sale(id).await {
+                Ok(view) => view.iter().for_each(|view| show_stock(&view.sale)),
+                Err(error) => {
+                    tracing::debug!(%error, "the last stock of a sale was not read");
+                    live.insert(id); // the next look asks again
+                }
+            }
         }
         *shown = live;
     }
+}
+
+fn show_stock(sale: &Sale) {
+    let left = f64::from(sale.stock);
+    metrics::gauge!(signals::SALE_STOCK, "sale" => sale.id.to_string()).set(left);
 }
 
 fn of<V>(shared: &Mutex<V>) -> MutexGuard<'_, V> {

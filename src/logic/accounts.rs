@@ -18,9 +18,6 @@ use crate::domain::wallet::Wallet;
 use crate::logic::ids::new_id;
 use crate::ports::store::{Store, StoreError, Transaction};
 
-/// The unique constraint on external ids.
-const EXTERNAL_ID_UNIQUE: &str = "users_external_id_key";
-
 /// A request for a user.
 #[derive(Debug, Clone)]
 pub struct CreateUser {
@@ -115,16 +112,12 @@ impl<T: Transaction> Work<T> for UserWork {
         let now = transaction.now().await?;
         let CreateUser { user_id, external_id, name, opening_balance, .. } = self.0.clone();
         let user = User { id: user_id, external_id, name, created_at: now };
-        match transaction.insert_user(&user).await {
-            Ok(true) => {}
-            Ok(false) => {
-                let user = found(transaction.user(user_id).await?, "user")?;
-                return Ok(Ending::Rollback(Answer::Replayed(user)));
-            }
-            Err(StoreError::Duplicate { constraint }) if constraint == EXTERNAL_ID_UNIQUE => {
-                return Ok(Ending::Rollback(Answer::Refused(Refusal::ExternalIdTaken)));
-            }
-            Err(error) => return Err(error.into()),
+        if !transaction.insert_user(&user).await? {
+            let answer = match transaction.user(user_id).await? {
+                Some(user) => Answer::Replayed(user),
+                None => Answer::Refused(Refusal::ExternalIdTaken),
+            };
+            return Ok(Ending::Rollback(answer));
         }
         if let Some(amount) = opening_balance.filter(|amount| !amount.is_zero()) {
             let mut wallet = Wallet { user_id, balance: Money::ZERO, entry_count: 0 };

@@ -35,11 +35,14 @@ pub struct TooMany {
     pub wait: Duration,
 }
 
+/// An empty bucket is full again after so long, at any rate: it holds twice what a second brings.
+const WINDOW_SECONDS: u32 = 2;
+
 impl<K: Eq + Hash + Copy> Rate<K> {
     /// `per_second` orders, and twice as many at once. `None` for no limit at all.
     pub fn per_second(per_second: u32) -> Option<Rate<K>> {
         let interval = Duration::from_secs(1).checked_div(per_second)?;
-        let burst = per_second.saturating_mul(2);
+        let burst = per_second.saturating_mul(WINDOW_SECONDS);
         Some(Rate { interval, burst, full_at: Mutex::default() })
     }
 
@@ -61,7 +64,7 @@ impl<K: Eq + Hash + Copy> Rate<K> {
         let next = (*entry).max(now) + self.interval;
         let room = self.interval * self.burst;
         if next > now + room {
-            let window_seconds = room.as_secs().max(1);
+            let window_seconds = u64::from(WINDOW_SECONDS);
             return Err(TooMany { burst: self.burst, window_seconds, wait: next - now - room });
         }
         *entry = next;

@@ -24,6 +24,17 @@ pub struct Page<T, At> {
     pub next: Option<At>,
 }
 
+/// Who bought, and with which order of which sale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bought {
+    /// The sale.
+    pub sale: SaleId,
+    /// The order.
+    pub order: OrderId,
+    /// The buyer.
+    pub user: UserId,
+}
+
 /// A position in a list by time of making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since {
@@ -145,13 +156,14 @@ pub trait Reads: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Page<SaleView, Since>, StoreError>> + Send;
 
-    /// Orders behind the last known sequence of each sale (0 where none is named), in the order of
-    /// sale and sequence, at most `limit`.
+    /// Orders behind the last known one of each sale, in the order of sale and sequence, at most
+    /// `limit`. Where none is named, or the named one is no longer there (a failover has lost it,
+    /// and its sequence may be another's by now), from the sale's first.
     fn orders_after(
         &self,
-        known: &[(SaleId, i64)],
+        known: &[(SaleId, OrderId)],
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<(SaleId, i64, UserId)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Bought>, StoreError>> + Send;
 
     /// Checks the books in one snapshot.
     fn audit(&self) -> impl Future<Output = Result<Audit, StoreError>> + Send;

@@ -10,7 +10,7 @@
 //! Keys (ascending), then the sale, then wallets (ascending by user). [`Transaction::lock`] takes
 //! the last two together, so an order cannot hold a wallet without having the sale.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -204,6 +204,13 @@ pub trait Transaction: Send + 'static {
         users: &[UserId],
     ) -> impl Future<Output = Result<Locked, StoreError>> + Send;
 
+    /// Those of `users` (distinct, ascending) whose wallets others hold at this moment. Waits for
+    /// nobody; for a transaction that does nothing else and is rolled back.
+    fn held_wallets(
+        &mut self,
+        users: &[UserId],
+    ) -> impl Future<Output = Result<HashSet<UserId>, StoreError>> + Send;
+
     /// Reads the sale, the clock, and what is known of `users` (distinct, ascending), without a
     /// lock, as all of it stood at one moment; [`StoreError::Retry`] when the sale moved meanwhile.
     fn look(
@@ -238,8 +245,8 @@ pub trait Transaction: Send + 'static {
     /// The database's clock.
     fn now(&mut self) -> impl Future<Output = Result<Instant, StoreError>> + Send;
 
-    /// Writes a user with an empty wallet. `false` when the id is taken; a taken external id is
-    /// [`StoreError::Duplicate`].
+    /// Writes a user with an empty wallet. `false` when the id or the external id is taken; a later
+    /// statement sees which.
     fn insert_user(&mut self, user: &User)
     -> impl Future<Output = Result<bool, StoreError>> + Send;
 

@@ -71,3 +71,24 @@ async fn orders_and_deposits_of_one_wallet_never_meet_in_a_circle() {
         service.finish().await;
     }
 }
+
+/// An operator brings ten units by SQL while an order is under way: whatever the engine has read,
+/// none of them is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_that_an_operator_brings_is_not_lost() {
+    for engine in ENGINES {
+        let (service, user, sale) = scene(engine).await;
+        let bring = format!(
+            "UPDATE sales SET stock = stock + 10, stock_initial = stock_initial + 10
+             WHERE id = '{sale}'"
+        );
+        let mut operator = Held::by(&service.database, bring).await;
+        let order = send(&service.api, &new_key(), &user, &sale);
+        until_someone_waits(&service.database).await;
+        run(&mut operator.session, "COMMIT").await;
+        let (reply, _) = order.await.unwrap();
+        assert_eq!(reply.status, 201, "{engine}");
+        assert_eq!(service.api.stock(&sale).await, 18, "{engine}");
+        service.finish().await;
+    }
+}

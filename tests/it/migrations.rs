@@ -5,7 +5,7 @@ mod rules;
 
 use flashdeal::adapters::postgres::schema::{self, version_expected};
 
-use crate::support::locks::{Held, execute, number, until};
+use crate::support::locks::{Held, execute, number, run, until};
 use crate::support::postgres::TestDatabase;
 use crate::tidy::{none, sources};
 use rules::Migration;
@@ -160,4 +160,28 @@ async fn a_migration_gives_way_to_orders_and_comes_again() {
     assert_eq!(applied.expect("a second try").len() + 1, version_expected() as usize);
     let found = schema::version_found(&mut session).await.unwrap();
     assert_eq!(found, version_expected());
+}
+
+/// Two instances begin with a new database at the same moment. Who waits for the other's currency
+/// must see it.
+#[tokio::test]
+async fn an_instance_that_waits_for_anothers_currency_takes_it() {
+    let database = TestDatabase::create().await;
+    execute(&database, "DELETE FROM installation").await;
+    let settled = "INSERT INTO installation (currency) VALUES ('EUR')".to_owned();
+    let mut other = Held::by(&database, settled).await;
+    let pool = database.pool().await;
+    let ours = tokio::spawn({
+        let pool = pool.clone();
+        async move { schema::settle_currency(&pool, "EUR").await }
+    });
+    let mut session = database.session().await;
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("it waits", async || number(&mut session, waits).await == 1).await;
+    run(&mut other.session, "COMMIT").await;
+    ours.await.expect("no panic").expect("the same currency");
+    let usd = schema::settle_currency(&pool, "USD").await.expect_err("another currency");
+    assert!(usd.to_string().contains("EUR"), "{usd}");
+    pool.close().await;
 }

@@ -2,7 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
+use flashdeal::adapters::postgres::store::PgStore;
+use flashdeal::domain::id::{SaleId, UserId};
+use flashdeal::domain::key::IdempotencyKey;
+use flashdeal::domain::order::PlaceOrder;
+use flashdeal::domain::quantity::Quantity;
+use flashdeal::logic::ids::new_id;
+use flashdeal::logic::keyed::Answer;
+use flashdeal::logic::orders::group::{Group, Locking};
+use flashdeal::logic::transact::transact;
 use serde_json::json;
+use sqlx::PgPool;
 
 use crate::support::Service;
 use crate::support::api::{Reply, new_key};
@@ -150,4 +160,58 @@ async fn a_reader_that_hears_nothing_is_given_up_and_the_shortcut_opens() {
     };
     until("sold out is answered from memory", from_memory).await;
     service.finish().await;
+}
+
+/// The database loses a commit, as in a failover to a standby that lagged, and the unit is sold
+/// again under the same sequence where this instance does not see it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_winner_behind_a_lost_commit_is_not_told_that_it_is_sold_out() {
+    let SoldOut { service, sale, winners, others, held } = SoldOut::start().await;
+    held.release().await;
+    let database = &service.database;
+    let mut session = database.session().await;
+    let (loser, made) = &winners[2];
+    let lost = format!(
+        "BEGIN; SET LOCAL session_replication_role = replica;
+         DELETE FROM idempotency_keys WHERE user_id = '{loser}';
+         DELETE FROM ledger_entries WHERE order_id = '{order}';
+         DELETE FROM orders WHERE id = '{order}';
+         UPDATE wallets SET balance = 100, entry_count = entry_count - 1 WHERE user_id = '{loser}';
+         UPDATE sales SET stock = 1, order_count = 2, sold_out_at = NULL WHERE id = '{sale}';
+         COMMIT",
+        order = made.id(),
+    );
+    run(&mut session, lost).await;
+    let held = Held::sale(database, &sale).await;
+    let press = async || service.api.buy(&new_key(), &others[10], &sale).await;
+    until("the unit is back", async || press().await.code() == "concurrent_conflict").await;
+    held.release().await;
+    let pool = database.pool().await;
+    let key = new_key();
+    sell_elsewhere(&pool, &others[9], &sale, &key).await;
+    pool.close().await;
+    let held = Held::sale(database, &sale).await;
+    until("it is sold out again", async || press().await.code() == "out_of_stock").await;
+    let again = service.api.buy(&key, &others[9], &sale).await.expect(201);
+    assert!(again.replayed());
+    held.release().await;
+    service.finish().await;
+}
+
+/// Another instance decides an order.
+async fn sell_elsewhere(pool: &PgPool, user: &str, sale: &str, key: &str) {
+    let order = PlaceOrder {
+        order_id: new_id(),
+        entry_id: new_id(),
+        user_id: UserId::parse(user).unwrap(),
+        sale_id: SaleId::parse(sale).unwrap(),
+        quantity: Quantity::ONE,
+        reference: None,
+        valid_until: None,
+        key: IdempotencyKey::parse(key.as_bytes()).unwrap(),
+    };
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut group = Group::of_one(order, Locking::First);
+    let answers = transact(&PgStore::admitted(pool.clone()), deadline, &mut group).await.unwrap();
+    assert!(matches!(answers[..], [Answer::Made(_)]), "{answers:?}");
 }

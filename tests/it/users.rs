@@ -70,6 +70,30 @@ async fn a_key_makes_one_user() {
     service.finish().await;
 }
 
+/// A shop's back end sends the same user from all its processes at once. Whoever meets the other's
+/// external id before the other's id must not think it somebody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_is_put_many_times_at_once_is_one_user() {
+    let service = Service::start().await;
+    for round in 0..60 {
+        let path = format!("/api/users/{}", uuid::Uuid::now_v7());
+        let body = json!({ "external_id": format!("twin-{round}") });
+        let mut twins = tokio::task::JoinSet::new();
+        for _ in 0..12 {
+            let (api, path, body) = (service.api.clone(), path.clone(), body.clone());
+            twins.spawn(async move { api.try_write(Method::PUT, &path, None, &body).await });
+        }
+        let mut made = 0;
+        while let Some(reply) = twins.join_next().await {
+            let reply = reply.expect("no panic").expect("an answer");
+            made += usize::from(reply.status == 201);
+            assert!(reply.status == 200 || reply.status == 201, "{reply:?}");
+        }
+        assert_eq!(made, 1, "round {round}");
+    }
+    service.finish().await;
+}
+
 #[tokio::test]
 async fn a_refusal_leaves_the_key_of_a_user_free() {
     let service = Service::start().await;

@@ -48,6 +48,11 @@ impl<'de> serde::Deserialize<'de> for Members {
     }
 }
 
+/// The first hundred characters.
+fn shortened(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
 impl Fields {
     /// Parses a body.
     ///
@@ -55,7 +60,14 @@ impl Fields {
     /// `validation_failed` when it is not one JSON object.
     pub(super) fn parse(body: &[u8]) -> Result<Fields, Problem> {
         let Members(members) = serde_json::from_slice(body).map_err(|error| {
-            let message = format!("must be a JSON object: {error}");
+            // serde's own words quote what was sent, and so may be longer than that.
+            let said = error.to_string();
+            let at = format!("line {}, column {}", error.line(), error.column());
+            let message = if error.is_data() {
+                format!("must be a JSON object: another kind of value at {at}")
+            } else {
+                format!("must be a JSON object: {}", shortened(&said))
+            };
             Problem::invalid(&[FieldError { field: "body".to_owned(), message }])
         })?;
         Ok(Fields { members, accepted: Vec::with_capacity(8), errors: Vec::new() })

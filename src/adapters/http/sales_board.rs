@@ -3,10 +3,13 @@
 //! An answer is written once and given to everyone for [`FRESH`]; those who come when it has grown
 //! old wait together for one reading. So a hundred thousand readers cost the database a handful of
 //! queries a second, and a reader sees a sale as it was at most a quarter of a second ago. Whoever
-//! needs the present says `Cache-Control: no-cache`.
+//! needs the present says `Cache-Control: no-cache`, and has a reading that began behind the
+//! request: of those who say so at the same time one reads, and the others share it. Browsers that
+//! were told to keep nothing say so in every request.
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,7 +19,8 @@ use http::{HeaderValue, StatusCode};
 use moka::future::Cache;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 use warp::reply::Response;
 
 use super::answer::with_type;
@@ -29,6 +33,10 @@ use crate::logic::fault::Fault;
 const FRESH: Duration = Duration::from_millis(200);
 /// Answers kept at a time.
 const KEPT: usize = 4_096;
+/// Questions whose present can be read at the same time.
+const TURNS: usize = 64;
+/// How long somebody else's reading is waited for.
+const TURN_MAX: Duration = Duration::from_secs(1);
 
 /// Written answers by what was asked. The board is what everyone looks at; behind it, readers who
 /// find nothing fresh wait together for one reading.
@@ -36,6 +44,8 @@ const KEPT: usize = 4_096;
 pub(super) struct SalesBoard {
     board: Arc<RwLock<HashMap<String, Rendered>>>,
     readings: Cache<String, Rendered>,
+    /// Who reads the present, by a hash of the question.
+    turns: Arc<[Mutex<()>; TURNS]>,
 }
 
 /// An answer, ready to be sent.
@@ -44,12 +54,18 @@ pub(super) struct Rendered {
     body: Bytes,
     etag: HeaderValue,
     written: Instant,
+    /// When its reading began, if anybody has asked for the present.
+    began: Option<Instant>,
 }
 
 impl Default for SalesBoard {
     fn default() -> Self {
         let readings = Cache::builder().max_capacity(KEPT as u64).time_to_live(FRESH).build();
-        SalesBoard { board: Arc::default(), readings }
+        SalesBoard {
+            board: Arc::default(),
+            readings,
+            turns: Arc::new([const { Mutex::const_new(()) }; TURNS]),
+        }
     }
 }
 
@@ -62,15 +78,47 @@ impl SalesBoard {
         read: impl Future<Output = Result<Rendered, Problem>>,
     ) -> Result<Response, Problem> {
         if head.no_cache() {
-            return Ok(read.await?.respond(head));
+            return Ok(self.present(question, read).await?.respond(head));
         }
-        if let Some(known) = self.board.read().unwrap_or_else(PoisonError::into_inner).get(question)
+        if let Some(known) = self.known(question)
             && known.written.elapsed() < FRESH
         {
             return Ok(known.respond(head));
         }
         let reading = self.readings.try_get_with(question.to_owned(), read).await;
         let rendered = reading.map_err(|problem: Arc<Problem>| (*problem).clone())?;
+        self.keep(question, &rendered);
+        Ok(rendered.respond(head))
+    }
+
+    /// A reading that began behind this call, this caller's or another's.
+    async fn present(
+        &self,
+        question: &str,
+        read: impl Future<Output = Result<Rendered, Problem>>,
+    ) -> Result<Rendered, Problem> {
+        let arrived = Instant::now();
+        let mut hasher = DefaultHasher::new();
+        question.hash(&mut hasher);
+        let turn = &self.turns[(hasher.finish() % TURNS as u64) as usize];
+        // Where readings fail, one after the other would wait for each; so nobody waits for long.
+        let _turn = timeout(TURN_MAX, turn.lock()).await.ok();
+        if let Some(known) = self.known(question)
+            && known.began.is_some_and(|began| began >= arrived)
+        {
+            return Ok(known);
+        }
+        let began = Some(Instant::now());
+        let rendered = Rendered { began, ..read.await? };
+        self.keep(question, &rendered);
+        Ok(rendered)
+    }
+
+    fn known(&self, question: &str) -> Option<Rendered> {
+        self.board.read().unwrap_or_else(PoisonError::into_inner).get(question).cloned()
+    }
+
+    fn keep(&self, question: &str, rendered: &Rendered) {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         if board.len() >= KEPT {
             board.retain(|_, known| known.written.elapsed() < FRESH);
@@ -78,8 +126,6 @@ impl SalesBoard {
         if board.len() < KEPT {
             board.insert(question.to_owned(), rendered.clone());
         }
-        drop(board);
-        Ok(rendered.respond(head))
     }
 }
 
@@ -92,11 +138,11 @@ impl Rendered {
         let name: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
         let etag = HeaderValue::from_str(&format!("\"{name}\""));
         let etag = etag.map_err(|error| defect(error.to_string()))?;
-        Ok(Rendered { body: body.into(), etag, written: Instant::now() })
+        Ok(Rendered { body: body.into(), etag, written: Instant::now(), began: None })
     }
 
     /// 200, or 304 to whoever has these bytes already (RFC 9110, 13.1.2).
-    fn respond(&self, head: &Head) -> Response {
+    pub(super) fn respond(&self, head: &Head) -> Response {
         let known = head.if_none_match();
         let mut known = known.flat_map(|line| line.split(',')).map(str::trim);
         let etag = self.etag.to_str().unwrap_or_default();
@@ -112,5 +158,39 @@ impl Rendered {
         headers.insert(ETAG, self.etag.clone());
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=1"));
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_wants_the_present_at_the_same_time_shares_a_reading_that_began_behind_all() {
+        let (board, readings) = (SalesBoard::default(), Arc::new(AtomicUsize::new(0)));
+        let ask = |question: &'static str| {
+            let (board, readings) = (board.clone(), Arc::clone(&readings));
+            tokio::spawn(async move {
+                let reading = async {
+                    let number = readings.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    Rendered::new(&number)
+                };
+                board.present(question, reading).await.ok().map(|seen| seen.body)
+            })
+        };
+        let first: Vec<_> = (0..20).map(|_| ask("a")).collect();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        // These come while it is read: what it finds may be older than they are.
+        let second: Vec<_> = (0..20).map(|_| ask("a")).collect();
+        for (asked, number) in [(first, "0"), (second, "1")] {
+            for reader in asked {
+                assert_eq!(reader.await.unwrap().as_deref(), Some(number.as_bytes()));
+            }
+        }
+        assert_eq!(ask("a").await.unwrap().as_deref(), Some(&b"2"[..]));
+        assert_eq!(readings.load(Ordering::Relaxed), 3);
     }
 }

@@ -1,7 +1,7 @@
 //! What a decision under locks rests on: sale, buyers and clock, locked and read in one call of
-//! `lock_for_orders` (migration 4).
+//! `lock_for_orders` (migrations 4 and 5).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -119,8 +119,31 @@ fn lock_error(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// The first line of the context names the relation whose row was waited for, in every language;
-/// those behind it are the statement and the function.
+/// The context has the text of the function's statement, which is ours and so the same in every
+/// language. (The relation's name stands there only for the first who waits: who comes behind him
+/// waits for his place in the line, and PostgreSQL gives no reason.)
 fn is_about_a_wallet(context: &str) -> bool {
-    context.lines().next().is_some_and(|line| line.contains("\"wallets\""))
+    context.contains("FROM wallets w")
+}
+
+/// Those of `users` whose wallets other transactions hold at this moment. Waits for nobody, and
+/// takes the others until the end of the transaction.
+pub(super) async fn held_wallets(
+    connection: &mut PgConnection,
+    users: &[UserId],
+) -> Result<HashSet<UserId>, StoreError> {
+    let ids: Vec<Uuid> = users.iter().map(UserId::uuid).collect();
+    let held = sqlx::query_scalar!(
+        r#"WITH free AS MATERIALIZED (
+             SELECT w.user_id FROM wallets w WHERE w.user_id = ANY ($1)
+             ORDER BY w.user_id FOR NO KEY UPDATE SKIP LOCKED
+           )
+           SELECT w.user_id FROM wallets w
+           WHERE w.user_id = ANY ($1) AND w.user_id NOT IN (SELECT f.user_id FROM free f)"#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(held.into_iter().map(Id::new).collect())
 }

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::error::store_error;
 use super::order_repo::OrderRecord;
-use crate::domain::id::{Id, SaleId, UserId};
+use crate::domain::id::{Id, OrderId, SaleId};
 use crate::domain::key::Operation;
 use crate::domain::text::ShortText;
-use crate::ports::read::OrderFilter;
+use crate::ports::read::{Bought, OrderFilter};
 use crate::ports::store::StoreError;
 
 /// The order of a key.
@@ -132,30 +132,38 @@ pub(super) async fn orders_of_all(
 /// so that no more is read than is returned.
 pub(super) async fn orders_after(
     connection: &mut PgConnection,
-    known: &[(SaleId, i64)],
+    known: &[(SaleId, OrderId)],
     limit: u32,
-) -> Result<Vec<(SaleId, i64, UserId)>, StoreError> {
+) -> Result<Vec<Bought>, StoreError> {
     let sales: Vec<Uuid> = known.iter().map(|(sale, _)| sale.uuid()).collect();
-    let sequences: Vec<i64> = known.iter().map(|(_, sequence)| *sequence).collect();
+    let orders: Vec<Uuid> = known.iter().map(|(_, order)| order.uuid()).collect();
     let rows = sqlx::query!(
-        r#"SELECT o.sale_id AS "sale_id!", o.sequence AS "sequence!", o.user_id AS "user_id!"
+        r#"SELECT o.sale_id AS "sale_id!", o.id AS "id!", o.user_id AS "user_id!"
            FROM sales s
-           LEFT JOIN unnest($1::uuid[], $2::bigint[]) AS known (sale_id, sequence)
-             ON known.sale_id = s.id
+           LEFT JOIN unnest($1::uuid[], $2::uuid[]) AS told (sale_id, order_id)
+             ON told.sale_id = s.id
            CROSS JOIN LATERAL (
-             SELECT n.sale_id, n.sequence, n.user_id FROM orders n
-             WHERE n.sale_id = s.id AND n.sequence > coalesce(known.sequence, 0)
+             SELECT coalesce(max(k.sequence), 0) AS last FROM orders k
+             WHERE k.id = told.order_id AND k.sale_id = s.id
+           ) known
+           CROSS JOIN LATERAL (
+             SELECT n.sale_id, n.sequence, n.id, n.user_id FROM orders n
+             WHERE n.sale_id = s.id AND n.sequence > known.last
              ORDER BY n.sequence LIMIT $3
            ) o
-           WHERE s.order_count > coalesce(known.sequence, 0)
+           WHERE s.order_count > known.last
            ORDER BY s.id, o.sequence LIMIT $3"#,
         &sales,
-        &sequences,
+        &orders,
         i64::from(limit),
     )
     .fetch_all(connection)
     .await
     .map_err(store_error)?;
-    let orders = rows.into_iter();
-    Ok(orders.map(|row| (Id::new(row.sale_id), row.sequence, Id::new(row.user_id))).collect())
+    let bought = rows.into_iter().map(|row| Bought {
+        sale: Id::new(row.sale_id),
+        order: Id::new(row.id),
+        user: Id::new(row.user_id),
+    });
+    Ok(bought.collect())
 }

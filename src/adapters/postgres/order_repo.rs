@@ -114,8 +114,9 @@ impl Columns {
 }
 
 /// Writes orders, debits, wallets and the sale in one statement. Each row is touched once; the
-/// counters that wallets and sale had when they were read must still stand there, so a write that
-/// did not hold its locks touches too few rows and fails.
+/// counters that wallets and sale had when they were read must still stand there, and the sale's
+/// stock, which an operator may move: so a write that did not hold its locks touches too few rows
+/// and fails.
 pub(super) async fn record(
     connection: &mut PgConnection,
     winners: &Winners,
@@ -125,6 +126,8 @@ pub(super) async fn record(
     };
     let columns = Columns::of(winners);
     let decided_at = winners.orders.last().map(|order| order.created_at);
+    let units: u32 = winners.orders.iter().map(|order| order.quantity.units()).sum();
+    let stock_before = sale.stock.saturating_add(units);
     let before = sale.order_count - i64::try_from(winners.orders.len()).unwrap_or(i64::MAX);
     let touched = sqlx::query_file!(
         "src/adapters/postgres/record.sql",
@@ -150,6 +153,7 @@ pub(super) async fn record(
         sale.order_count,
         sale.sold_out_at,
         before,
+        stock_before.cast_signed(),
     )
     .fetch_one(connection)
     .await

@@ -27,7 +27,9 @@ use crate::domain::sale::{Sale, SaleStatus};
 use crate::domain::text::ShortText;
 use crate::domain::user::User;
 use crate::domain::wallet::Wallet;
-use crate::ports::read::{OrderFilter, OrderPosition, Page, Reads, SaleView, Since, WalletView};
+use crate::ports::read::{
+    Bought, OrderFilter, OrderPosition, Page, Reads, SaleView, Since, WalletView,
+};
 use crate::ports::store::StoreError;
 
 /// Reads through the shared gate.
@@ -272,9 +274,9 @@ impl Reads for PgReads {
 
     async fn orders_after(
         &self,
-        known: &[(SaleId, i64)],
+        known: &[(SaleId, OrderId)],
         limit: u32,
-    ) -> Result<Vec<(SaleId, i64, UserId)>, StoreError> {
+    ) -> Result<Vec<Bought>, StoreError> {
         let mut session = self.session().await?;
         let orders = orders_after(session.connection(), known, limit).await?;
         session.done();

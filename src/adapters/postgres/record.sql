@@ -6,7 +6,7 @@
 -- would make others wait for a unique key while it waits for their wallet.
 WITH sold AS (
   UPDATE sales SET stock = $19, order_count = $20, sold_out_at = $21
-  WHERE id = $1 AND order_count = $22
+  WHERE id = $1 AND order_count = $22 AND stock = $23
   RETURNING 1
 ), moved AS (
   UPDATE wallets w

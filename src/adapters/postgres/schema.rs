@@ -156,18 +156,14 @@ pub async fn check_version(pool: &PgPool) -> Result<(), SchemaError> {
 /// # Errors
 /// [`SchemaError::Currency`] names both.
 pub async fn settle_currency(pool: &PgPool, configured: &str) -> Result<(), SchemaError> {
-    let found = sqlx::query_scalar!(
-        r#"WITH settled AS (
-             INSERT INTO installation (currency) VALUES ($1) ON CONFLICT DO NOTHING
-             RETURNING currency
-           )
-           SELECT currency AS "currency!" FROM settled
-           UNION ALL SELECT currency FROM installation
-           LIMIT 1"#,
-        configured,
+    sqlx::query!(
+        "INSERT INTO installation (currency) VALUES ($1) ON CONFLICT DO NOTHING",
+        configured
     )
-    .fetch_one(pool)
+    .execute(pool)
     .await?;
+    // A statement of its own: who has waited for another's insert sees it only in a later one.
+    let found = sqlx::query_scalar!("SELECT currency FROM installation").fetch_one(pool).await?;
     if found == configured {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! The store on PostgreSQL: a transaction at READ COMMITTED, said explicitly so that a database
 //! with another default behaves the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,6 +165,10 @@ impl Transaction for PgTransaction {
     async fn lock(&mut self, sale: SaleId, users: &[UserId]) -> Result<Locked, StoreError> {
         debug_assert!(users.is_sorted_by(|a, b| a < b), "wallets are locked ascending");
         lock_repo::lock(self.session(), sale, users).await
+    }
+
+    async fn held_wallets(&mut self, users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
+        lock_repo::held_wallets(self.session(), users).await
     }
 
     async fn look(

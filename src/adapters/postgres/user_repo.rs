@@ -33,12 +33,13 @@ impl TryFrom<UserRecord> for User {
     }
 }
 
-/// Writes a user and an empty wallet; `false` when the id is taken.
+/// Writes a user and an empty wallet; `false` when the id or the external id is taken. By either:
+/// who writes the same user at the same moment may meet the other's external id first.
 pub(super) async fn insert(connection: &mut PgConnection, user: &User) -> Result<bool, StoreError> {
     let made = sqlx::query_scalar!(
         r#"WITH made AS (
              INSERT INTO users (id, external_id, name, created_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (id) DO NOTHING
+             ON CONFLICT DO NOTHING
              RETURNING id
            ), wallet AS (
              INSERT INTO wallets (user_id, balance, updated_at) SELECT id, 0, $4 FROM made

@@ -13,8 +13,7 @@
 //! Who joins the lane while BEGIN is under way comes along: the further the database, the more that
 //! are saved a turn.
 //!
-//! What cannot be decided together is decided apart: a group that fails on one bad item, or on one
-//! key that another session holds, is split until the trouble stands alone.
+//! What cannot be decided together is decided apart (`apart`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::apart;
 use super::distance::Distance;
 use super::group::{Boarding, Group};
 use super::held::{Held, Until};
@@ -39,8 +39,6 @@ use crate::ports::store::Store;
 
 /// The largest group. Larger ones gain little and make everyone in them wait for the last.
 pub const GROUP_MAX: usize = 1_024;
-/// Into how many parts a group is split that cannot be decided whole: three steps to the one.
-const PARTS: usize = 8;
 /// Orders that may wait in all, as a multiple of what may wait for one sale.
 const TOTAL_PER_SALE: usize = 4;
 
@@ -179,6 +177,7 @@ impl<S: Store> Shared<S> {
         let (boarding, mut along) = self.boarding(sale);
         let mut boarding = Some(boarding);
         while let Some(mut part) = parts.pop() {
+            part = self.turn_away(part, self.options.time_limit);
             let Some(first) = part.first() else { continue };
             let deadline = first.arrived + self.options.time_limit;
             let span = tracing::debug_span!("group", %sale, size = tracing::field::Empty);
@@ -194,7 +193,7 @@ impl<S: Store> Shared<S> {
             let (held, known) = group.into_rest();
             turn = turn.or(held);
             if decided.is_err() {
-                part = tell_known(part, known);
+                part = apart::tell_known(part, known);
             }
             match decided {
                 Ok(answers) => {
@@ -203,8 +202,11 @@ impl<S: Store> Shared<S> {
                     let answered = part.into_iter().zip(answers);
                     answered.for_each(|(waiting, answer)| waiting.tell(Ok(answer)));
                 }
-                Err(fault) if part.len() > 1 && one_may_be_to_blame(&fault) => {
-                    parts.extend(split(part).into_iter().rev());
+                Err(Fault::WalletHeld) if part.len() > 1 => {
+                    parts.extend(apart::by_wallets(&self.store, deadline, part).await);
+                }
+                Err(fault) if part.len() > 1 && apart::one_may_be_to_blame(&fault) => {
+                    parts.extend(apart::split(part));
                 }
                 Err(fault) => {
                     if fault == Fault::Unavailable {
@@ -232,59 +234,32 @@ impl<S: Store> Shared<S> {
         (Box::new(boarding), along)
     }
 
-    /// Who has waited too long is told so and not executed.
+    /// Who has waited too long for a place in a group is told so and not executed.
     fn turn_away_late(&self, taken: Vec<Waiting>) -> Vec<Waiting> {
-        let mut in_time = Vec::with_capacity(taken.len());
         let (waits, now) = (metrics::histogram!(signals::ORDER_QUEUE_WAIT), Instant::now());
-        for waiting in taken {
-            let waited = now - waiting.arrived;
-            waits.record(waited);
-            if waited > self.options.wait_max {
-                waiting.tell(Err(self.pace.shed("waited_too_long", 1)));
+        taken.iter().for_each(|waiting| waits.record(now - waiting.arrived));
+        self.turn_away(taken, self.options.wait_max)
+    }
+
+    /// Whoever came longer ago is told that this attempt is not executed. A part of a group may
+    /// have waited for the parts before it until nobody listens any more.
+    fn turn_away(&self, waiting: Vec<Waiting>, wait_max: Duration) -> Vec<Waiting> {
+        let mut in_time = Vec::with_capacity(waiting.len());
+        let now = Instant::now();
+        for one in waiting {
+            if now - one.arrived > wait_max {
+                one.tell(Err(self.pace.shed("waited_too_long", 1)));
             } else {
-                in_time.push(waiting);
+                in_time.push(one);
             }
         }
         in_time
     }
 }
 
-/// Answers those whose answer stands although their group failed; returns the others. A winner who
-/// asks again must not hear what became of his neighbours.
-fn tell_known(group: Vec<Waiting>, known: Vec<Option<OrderAnswer>>) -> Vec<Waiting> {
-    let mut others = Vec::with_capacity(group.len());
-    let mut known = known.into_iter();
-    for waiting in group {
-        match known.next().flatten() {
-            Some(answer) => {
-                count_all(std::slice::from_ref(&answer));
-                waiting.tell(Ok(answer));
-            }
-            None => others.push(waiting),
-        }
-    }
-    others
-}
-
-/// Cuts a group into parts, in the order of arrival.
-fn split(mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
-    let length = group.len().div_ceil(PARTS);
-    let mut parts = Vec::with_capacity(PARTS);
-    while !group.is_empty() {
-        let rest = group.split_off(length.min(group.len()));
-        parts.push(std::mem::replace(&mut group, rest));
-    }
-    parts
-}
-
-/// Faults that one item can bring over its neighbours.
-fn one_may_be_to_blame(fault: &Fault) -> bool {
-    matches!(fault, Fault::Internal(_) | Fault::InProgress | Fault::WalletHeld)
-}
-
 impl Waiting {
     /// Answers; a caller who left is not an error.
-    fn tell(self, answer: Result<OrderAnswer, Fault>) {
+    pub(super) fn tell(self, answer: Result<OrderAnswer, Fault>) {
         let _ = self.answer.send(answer);
     }
 }

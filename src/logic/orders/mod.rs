@@ -4,6 +4,7 @@
 //! decision is lives in `domain::decision`; how a transaction carries it out lives in [`group`].
 
 pub mod alone;
+mod apart;
 mod distance;
 pub mod group;
 pub mod grouped;

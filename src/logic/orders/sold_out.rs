@@ -3,7 +3,8 @@
 //! Once stock 0 is committed nobody can win any more. Only a key that made an order before, in this
 //! sale or in another, must still be looked up; so whoever has ever bought goes the long way, and
 //! everyone else is told "sold out" here. Who has bought is followed order by order: within a sale
-//! sequences are gapless and committed in their order, so "after the last I know" misses nobody.
+//! sequences are gapless and committed in their order, so "after the last I know" misses nobody. If
+//! that order is gone, a failover has lost it, and its sale is followed from the first again.
 //!
 //! It is only ever a negative cache. What it says is at most [`BELIEVED`] old, whoever may have
 //! brought stock back (another instance, an operator's SQL); an order with a `valid_until` and one
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::{Deciding, Engine};
 use crate::domain::Instant as Moment;
 use crate::domain::decision::{Buyer, decide};
-use crate::domain::id::{SaleId, UserId};
+use crate::domain::id::{OrderId, SaleId, UserId};
 use crate::domain::order::PlaceOrder;
 use crate::domain::refusal::Refusal;
 use crate::domain::sale::Sale;
@@ -63,7 +64,7 @@ struct State {
     /// Everyone who has ever bought.
     buyers: HashSet<UserId>,
     /// The last order that was read, by sale.
-    followed: HashMap<SaleId, i64>,
+    followed: HashMap<SaleId, OrderId>,
     watching: bool,
 }
 
@@ -226,20 +227,19 @@ impl<R: Reads> Known<R> {
     /// Reads who has bought since the last time; `false` when they are too many to keep.
     async fn follow(&self) -> Result<bool, StoreError> {
         loop {
-            let after: Vec<(SaleId, i64)> =
+            let after: Vec<(SaleId, OrderId)> =
                 self.read().followed.iter().map(|(sale, last)| (*sale, *last)).collect();
-            let orders = answered(self.reads.orders_after(&after, ORDERS_AT_A_TIME)).await?;
+            let bought = answered(self.reads.orders_after(&after, ORDERS_AT_A_TIME)).await?;
             let mut state = self.write();
-            for (sale, sequence, user) in &orders {
-                state.buyers.insert(*user);
-                let last = state.followed.entry(*sale).or_default();
-                *last = (*last).max(*sequence);
+            for one in &bought {
+                state.buyers.insert(one.user);
+                state.followed.insert(one.sale, one.order);
             }
             if state.buyers.len() > BUYERS_MAX {
                 tracing::warn!("too many buyers to remember: sold-out orders go the long way");
                 return Ok(false);
             }
-            if orders.len() < ORDERS_AT_A_TIME as usize {
+            if bought.len() < ORDERS_AT_A_TIME as usize {
                 return Ok(true);
             }
         }

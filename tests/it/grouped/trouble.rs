@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Gathered, behind_a_wire};
 use crate::support::Service;
 use crate::support::crowd::{Wish, crowd, seed_buyers};
-use crate::support::locks::{Held, run};
+use crate::support::locks::{Held, number, run, until};
 use crate::support::relay::Break;
 
 async fn start() -> Service {
@@ -75,24 +75,42 @@ async fn one_held_key_does_not_hold_its_neighbours_for_long() {
     service.finish().await;
 }
 
-/// Somebody's session holds the wallet of one of them.
+fn wallets_of(users: &[&String]) -> String {
+    let users: Vec<String> = users.iter().map(|user| format!("'{user}'")).collect();
+    format!("SELECT 1 FROM wallets WHERE user_id IN ({}) FOR UPDATE", users.join(", "))
+}
+
+/// Somebody's session holds the wallets of some of them, and somebody else waits for one of these
+/// already. The group waits once, not once for each: its callers would be gone by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_held_wallet_does_not_fail_its_neighbours() {
+async fn held_wallets_do_not_fail_their_neighbours() {
     let service = start().await;
     let buyers = seed_buyers(&service.database, 40, "10.00").await;
     let sale = service.api.sale("10.00", 40).await;
-    let wallet = format!("SELECT 1 FROM wallets WHERE user_id = '{}' FOR UPDATE", buyers[21]);
-    let elsewhere = Held::by(&service.database, wallet).await;
+    let places = [3, 9, 16, 21, 28, 30, 37];
+    let users: Vec<&String> = places.iter().map(|at| &buyers[*at]).collect();
+    let elsewhere = Held::by(&service.database, wallets_of(&users)).await;
+    let first = wallets_of(&users[..1]);
+    let mut waits = service.database.session().await;
+    let waiting = tokio::spawn(async move { run(&mut waits, first).await });
+    let mut session = service.database.session().await;
+    let queued = "SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("somebody waits", async || number(&mut session, queued).await == 1).await;
+
     let answers = Gathered::behind_the_sale(&service, &sale, &buyers).await.release().await;
     for (place, reply) in answers.iter().enumerate() {
-        if place == 21 {
+        if places.contains(&place) {
             reply.clone().refused(409, "concurrent_conflict", "no", "same_key");
         } else {
             assert_eq!(reply.status, 201, "place {place}: {reply:?}");
         }
     }
     elsewhere.release().await;
-    service.api.buy("k21", &buyers[21], &sale).await.expect(201);
+    waiting.await.unwrap();
+    for place in places {
+        service.api.buy(&format!("k{place}"), &buyers[place], &sale).await.expect(201);
+    }
     service.finish().await;
 }
 

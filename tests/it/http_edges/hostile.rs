@@ -60,6 +60,11 @@ async fn a_refusal_is_shorter_than_what_was_refused() {
     let reply = service.admin().post_raw("/api/sales", &new_key(), &body).await;
     let reply = reply.refused(400, "validation_failed", "no", "never");
     assert!(reply.bytes.len() < 2 * body.len(), "{} for {}", reply.bytes.len(), body.len());
+    // No object at all, of characters that are spelled out where they are quoted.
+    let body = format!("\"{}\"", "\u{7f}".repeat(16_000));
+    let reply = service.admin().post_raw("/api/sales", &new_key(), &body).await;
+    let reply = reply.refused(400, "validation_failed", "no", "never");
+    assert!(reply.bytes.len() < 1024, "{} bytes", reply.bytes.len());
     service.finish().await;
 }
 

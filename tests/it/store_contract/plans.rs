@@ -67,3 +67,57 @@ async fn in_a_small_shop_no_order_reads_a_whole_table() {
     until_alone(&mut session).await;
     assert_eq!(whole_reads(&mut session).await, before, "a table was read from end to end");
 }
+
+/// How many entries were read of the index that leads from a sale to its orders.
+const BY_SALE: &str = "SELECT idx_tup_read FROM pg_stat_user_indexes
+                       WHERE indexrelname = 'orders_sequence_once'";
+
+/// A shop with a history, as ANALYZE sees it: many small sales, and buyers who come again. Then one
+/// sale becomes hot. What its buyers have bought is read under its lock, and not by reading all of
+/// its orders for each of them.
+#[tokio::test]
+async fn what_a_buyer_has_bought_is_not_looked_for_among_all_orders_of_the_sale() {
+    let service = Service::start().await;
+    let buyers = seed_buyers(&service.database, 2, "10.00").await;
+    let sale = json!({ "unit_price": "1.00", "stock": 100, "per_user_limit": 2 });
+    let sale = service.api.sale_with(sale).await;
+    service.api.buy("k0", &buyers[0], &sale).await.expect(201);
+    let database = service.finish().await;
+    let mut session = database.session().await;
+    // Behind the books: only the planner looks at these.
+    let orders = |sale: &str, of: &str, count: i64| {
+        format!(
+            "INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
+                                 balance_after, created_at)
+             SELECT gen_random_uuid(), md5('buyer' || n % 5000)::uuid, {sale}, n + 1000, 1, 1, 1, 0,
+                    clock_timestamp()
+             FROM {of} generate_series(1, {count}) n"
+        )
+    };
+    run(&mut session, "SET session_replication_role = replica").await;
+    let of = "generate_series(1, 300) s,";
+    run(&mut session, orders("md5('sale' || s)::uuid", of, 50)).await;
+    run(&mut session, "ANALYZE").await;
+    run(&mut session, orders(&format!("'{sale}'"), "", 3000)).await;
+    until_alone(&mut session).await;
+    let before = number(&mut session, BY_SALE).await;
+
+    let pool =
+        PgPoolOptions::new().max_connections(1).connect_with(database.options()).await.unwrap();
+    let store = PgStore::admitted(pool.clone());
+    let users: Vec<UserId> = buyers.iter().map(|buyer| UserId::parse(buyer).unwrap()).collect();
+    let mut ascending = users.clone();
+    ascending.sort_unstable();
+    let sale = SaleId::parse(&sale).unwrap();
+    let mut transaction = store.begin().await.unwrap();
+    let locked = transaction.lock(sale, &ascending).await.unwrap();
+    let (_, seen) = transaction.look(sale, &ascending).await.unwrap();
+    transaction.rollback().await;
+    for buyers in [locked.buyers, seen] {
+        let units = users.iter().map(|user| buyers.by_user[user].units_bought);
+        assert_eq!(units.collect::<Vec<u32>>(), [1, 0]);
+    }
+    pool.close().await;
+    until_alone(&mut session).await;
+    assert_eq!(number(&mut session, BY_SALE).await, before, "read by sale");
+}

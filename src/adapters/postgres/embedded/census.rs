@@ -26,8 +26,9 @@ pub(super) use system::{life_of, servers_on};
 
 #[cfg(target_os = "linux")]
 mod system {
-    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
+    use std::{fs, io};
 
     use super::{Life, is_server_name};
 
@@ -57,12 +58,39 @@ mod system {
 
     /// A server whose cluster was deleted under it still holds the socket's lock, so it counts.
     fn works_in(pid: u32, cluster: &Path) -> bool {
-        let Ok(directory) = fs::read_link(format!("/proc/{pid}/cwd")) else {
-            return false;
+        let directory = match fs::read_link(format!("/proc/{pid}/cwd")) {
+            Ok(directory) => directory,
+            // Another account's process, and we are a root without CAP_SYS_PTRACE, as in a
+            // container: its command line is for everyone.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                return names(&line, cluster);
+            }
+            Err(_) => return false,
         };
         let mut deleted = cluster.as_os_str().to_owned();
         deleted.push(" (deleted)");
         directory == cluster || directory.as_os_str() == deleted
+    }
+
+    /// Whether a command line is a server's on this cluster: `-D` and its directory for the
+    /// postmaster, the cluster's name in the title of everyone else.
+    fn names(line: &[u8], cluster: &Path) -> bool {
+        let mut arguments = line.split(|byte| *byte == 0);
+        let title = format!("postgres: {}:", super::cluster_name(cluster));
+        line.starts_with(title.as_bytes())
+            || (arguments.any(|argument| argument == b"-D")
+                && arguments.next() == Some(cluster.as_os_str().as_bytes()))
+    }
+
+    #[test]
+    fn a_command_line_names_its_cluster_or_another() {
+        let (here, title) = (Path::new("/a b/c"), super::cluster_name(Path::new("/a b/c")));
+        assert!(names(b"/usr/bin/postgres\0-D\0/a b/c\0-k\0x\0", here));
+        assert!(names(format!("postgres: {title}: checkpointer \0").as_bytes(), here));
+        for other in [&b"postgres\0-D\0/a b/cd\0"[..], b"postgres: flashdeal-0: walwriter", b""] {
+            assert!(!names(other, here));
+        }
     }
 
     /// Name and state from `/proc/PID/stat`. The name stands in parentheses and may hold some.
