@@ -21,10 +21,12 @@ plant_no_key() {
   grep -q 'let fresh' src/adapters/http/orders.rs
 }
 
-# The sale is read and not locked.
+# The sale is read and not locked, in whichever migration says last how.
 plant_no_lock() {
-  sed -i 's|WHERE s.id = of_sale FOR NO KEY UPDATE;|WHERE s.id = of_sale;|' migrations/0004_locks_in_one_call.sql
-  grep -q 'WHERE s.id = of_sale;' migrations/0004_locks_in_one_call.sql
+  local last
+  last=$(grep -l 'FUNCTION lock_for_orders' migrations/*.sql | tail -n 1)
+  sed -i 's|WHERE s.id = of_sale FOR NO KEY UPDATE;|WHERE s.id = of_sale;|' "$last"
+  grep -q 'WHERE s.id = of_sale;' "$last"
 }
 
 # bites NAME SCRIPT [NAME=VALUE…]: k6 must exit non-zero, for the reason it is there for.
