@@ -77,7 +77,10 @@ async fn one_held_key_does_not_hold_its_neighbours_for_long() {
 
 fn wallets_of(users: &[&String]) -> String {
     let users: Vec<String> = users.iter().map(|user| format!("'{user}'")).collect();
-    format!("SELECT 1 FROM wallets WHERE user_id IN ({}) FOR UPDATE", users.join(", "))
+    format!(
+        "SELECT 1 FROM wallets WHERE user_id IN ({}) ORDER BY user_id FOR UPDATE",
+        users.join(", ")
+    )
 }
 
 /// Somebody's session holds the wallets of some of them, and somebody else waits for one of these
@@ -90,7 +93,7 @@ async fn held_wallets_do_not_fail_their_neighbours() {
     let places = [3, 9, 16, 21, 28, 30, 37];
     let users: Vec<&String> = places.iter().map(|at| &buyers[*at]).collect();
     let elsewhere = Held::by(&service.database, wallets_of(&users)).await;
-    let first = wallets_of(&users[..1]);
+    let first = wallets_of(&users);
     let mut waits = service.database.session().await;
     let waiting = tokio::spawn(async move { run(&mut waits, first).await });
     let mut session = service.database.session().await;
