@@ -204,7 +204,7 @@ pub trait Transaction: Send + 'static {
         users: &[UserId],
     ) -> impl Future<Output = Result<Locked, StoreError>> + Send;
 
-    /// Those of `users` (distinct, ascending) whose wallets others hold at this moment. Waits for
+    /// Those of `users` whose wallets others hold at this moment. Waits for
     /// nobody; for a transaction that does nothing else and is rolled back.
     fn held_wallets(
         &mut self,

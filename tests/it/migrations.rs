@@ -5,7 +5,7 @@ mod rules;
 
 use flashdeal::adapters::postgres::schema::{self, version_expected};
 
-use crate::support::locks::{Held, execute, number, run, until};
+use crate::support::locks::{Held, execute, number, run, until, until_anyone_waits};
 use crate::support::postgres::TestDatabase;
 use crate::tidy::{none, sources};
 use rules::Migration;
@@ -175,10 +175,7 @@ async fn an_instance_that_waits_for_anothers_currency_takes_it() {
         let pool = pool.clone();
         async move { schema::settle_currency(&pool, "EUR").await }
     });
-    let mut session = database.session().await;
-    let waits = "SELECT count(*) FROM pg_stat_activity
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    until("it waits", async || number(&mut session, waits).await == 1).await;
+    until_anyone_waits(&database).await;
     run(&mut other.session, "COMMIT").await;
     ours.await.expect("no panic").expect("the same currency");
     let usd = schema::settle_currency(&pool, "USD").await.expect_err("another currency");

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::support::api::Api;
 use crate::support::data_dir::{DataDir, until};
 use crate::support::load::assert_try_again;
+use crate::support::locks::until_someone_waits;
 use crate::support::postgres::TestDatabase;
 use crate::support::process::ServeProcess;
 
@@ -148,8 +149,7 @@ async fn held(grace: &str) -> (ServeProcess, Held) {
         let post = http::Method::POST;
         api.try_write(post, "/api/orders", Some("held"), &body).await.ok()
     });
-    let mut watcher = database.session().await;
-    until("the order waits for the row", async || waits(&mut watcher).await).await;
+    until_someone_waits(&database).await;
     (process, Held { database, holder, sale, user, waiting })
 }
 
@@ -162,18 +162,6 @@ fn environment<'a>(database: &'a TestDatabase, grace: &'a str) -> Vec<(&'a str, 
         ("FLASHDEAL_REQUEST_TIMEOUT", "60s"),
         ("FLASHDEAL_SHUTDOWN_GRACE", grace),
     ]
-}
-
-/// Whether somebody in this database waits for a lock.
-async fn waits(session: &mut PgConnection) -> bool {
-    let waiting: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    )
-    .fetch_one(session)
-    .await
-    .expect("the activity");
-    waiting > 0
 }
 
 async fn refuses_connections(at: SocketAddr) -> bool {

@@ -4,16 +4,13 @@
 
 use flashdeal::adapters::postgres::store::PgStore;
 use flashdeal::domain::id::{SaleId, UserId};
-use flashdeal::domain::key::IdempotencyKey;
-use flashdeal::domain::order::PlaceOrder;
-use flashdeal::domain::quantity::Quantity;
-use flashdeal::logic::ids::new_id;
 use flashdeal::logic::keyed::Answer;
 use flashdeal::logic::orders::group::{Group, Locking};
 use flashdeal::logic::transact::transact;
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::store_contract::worlds::wish;
 use crate::support::Service;
 use crate::support::api::{Reply, new_key};
 use crate::support::crowd::seed_buyers;
@@ -200,16 +197,8 @@ async fn a_winner_behind_a_lost_commit_is_not_told_that_it_is_sold_out() {
 
 /// Another instance decides an order.
 async fn sell_elsewhere(pool: &PgPool, user: &str, sale: &str, key: &str) {
-    let order = PlaceOrder {
-        order_id: new_id(),
-        entry_id: new_id(),
-        user_id: UserId::parse(user).unwrap(),
-        sale_id: SaleId::parse(sale).unwrap(),
-        quantity: Quantity::ONE,
-        reference: None,
-        valid_until: None,
-        key: IdempotencyKey::parse(key.as_bytes()).unwrap(),
-    };
+    let (user, sale) = (UserId::parse(user).unwrap(), SaleId::parse(sale).unwrap());
+    let order = wish(1, user, sale, key);
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     let mut group = Group::of_one(order, Locking::First);
     let answers = transact(&PgStore::admitted(pool.clone()), deadline, &mut group).await.unwrap();

@@ -48,11 +48,6 @@ impl<'de> serde::Deserialize<'de> for Members {
     }
 }
 
-/// The first hundred characters.
-fn shortened(text: &str) -> String {
-    text.chars().take(100).collect()
-}
-
 impl Fields {
     /// Parses a body.
     ///
@@ -60,13 +55,13 @@ impl Fields {
     /// `validation_failed` when it is not one JSON object.
     pub(super) fn parse(body: &[u8]) -> Result<Fields, Problem> {
         let Members(members) = serde_json::from_slice(body).map_err(|error| {
-            // serde's own words quote what was sent, and so may be longer than that.
-            let said = error.to_string();
-            let at = format!("line {}, column {}", error.line(), error.column());
+            // Of a value of another kind serde quotes what was sent, spelled out and whole; faults
+            // of syntax have a fixed text.
             let message = if error.is_data() {
+                let at = format!("line {}, column {}", error.line(), error.column());
                 format!("must be a JSON object: another kind of value at {at}")
             } else {
-                format!("must be a JSON object: {}", shortened(&said))
+                format!("must be a JSON object: {error}")
             };
             Problem::invalid(&[FieldError { field: "body".to_owned(), message }])
         })?;

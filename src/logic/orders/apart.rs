@@ -46,9 +46,7 @@ pub(super) async fn by_wallets<S: Store>(
     deadline: Instant,
     group: Vec<Waiting>,
 ) -> Vec<Vec<Waiting>> {
-    let mut users: Vec<UserId> = group.iter().map(|waiting| waiting.order.user_id).collect();
-    users.sort_unstable();
-    users.dedup();
+    let users = group.iter().map(|waiting| waiting.order.user_id).collect();
     let held = transact(store, deadline, &mut WhoseIsHeld(users)).await.unwrap_or_default();
     if held.is_empty() {
         return split(group);

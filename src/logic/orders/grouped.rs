@@ -243,17 +243,11 @@ impl<S: Store> Shared<S> {
 
     /// Whoever came longer ago is told that this attempt is not executed. A part of a group may
     /// have waited for the parts before it until nobody listens any more.
-    fn turn_away(&self, waiting: Vec<Waiting>, wait_max: Duration) -> Vec<Waiting> {
-        let mut in_time = Vec::with_capacity(waiting.len());
+    fn turn_away(&self, mut waiting: Vec<Waiting>, wait_max: Duration) -> Vec<Waiting> {
         let now = Instant::now();
-        for one in waiting {
-            if now - one.arrived > wait_max {
-                one.tell(Err(self.pace.shed("waited_too_long", 1)));
-            } else {
-                in_time.push(one);
-            }
-        }
-        in_time
+        let late = waiting.extract_if(.., |one| now - one.arrived > wait_max);
+        late.for_each(|one| one.tell(Err(self.pace.shed("waited_too_long", 1))));
+        waiting
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Gathered, behind_a_wire};
 use crate::support::Service;
 use crate::support::crowd::{Wish, crowd, seed_buyers};
-use crate::support::locks::{Held, number, run, until};
+use crate::support::locks::{Held, run, until_anyone_waits};
 use crate::support::relay::Break;
 
 async fn start() -> Service {
@@ -83,8 +83,8 @@ fn wallets_of(users: &[&String]) -> String {
     )
 }
 
-/// Somebody's session holds the wallets of some of them, and somebody else waits for one of these
-/// already. The group waits once, not once for each: its callers would be gone by then.
+/// Somebody's session holds the wallets of some of them, and somebody else waits for them already.
+/// The group waits once, not once for each: its callers would be gone by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn held_wallets_do_not_fail_their_neighbours() {
     let service = start().await;
@@ -92,14 +92,11 @@ async fn held_wallets_do_not_fail_their_neighbours() {
     let sale = service.api.sale("10.00", 40).await;
     let places = [3, 9, 16, 21, 28, 30, 37];
     let users: Vec<&String> = places.iter().map(|at| &buyers[*at]).collect();
-    let elsewhere = Held::by(&service.database, wallets_of(&users)).await;
-    let first = wallets_of(&users);
-    let mut waits = service.database.session().await;
-    let waiting = tokio::spawn(async move { run(&mut waits, first).await });
+    let wallets = wallets_of(&users);
+    let elsewhere = Held::by(&service.database, wallets.clone()).await;
     let mut session = service.database.session().await;
-    let queued = "SELECT count(*) FROM pg_stat_activity
-                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    until("somebody waits", async || number(&mut session, queued).await == 1).await;
+    let waiting = tokio::spawn(async move { run(&mut session, wallets).await });
+    until_anyone_waits(&service.database).await;
 
     let answers = Gathered::behind_the_sale(&service, &sale, &buyers).await.release().await;
     for (place, reply) in answers.iter().enumerate() {

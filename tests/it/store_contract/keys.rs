@@ -1,7 +1,5 @@
 //! Claiming keys: who gets one, who waits, and what a taken key says.
 
-use std::time::Duration;
-
 use flashdeal::domain::id::SaleId;
 use flashdeal::domain::key::{KeyRef, Operation};
 use flashdeal::ports::store::{Claim, Earlier, Store, StoreError, Transaction};
@@ -9,6 +7,7 @@ use uuid::Uuid;
 
 use super::worlds::{key, wish};
 use super::{BUYER, OTHER, SALE, postgresql};
+use crate::support::locks::until_anyone_waits;
 
 on_both_stores! {
     a_key_is_claimed_once_and_says_what_it_stands_for,
@@ -169,16 +168,7 @@ async fn on_postgresql_a_twin_waits_at_the_claim() {
         twin.rollback().await;
         ours
     });
-    let mut session = database.session().await;
-    let waiting = async {
-        let locked = "SELECT count(*) FROM pg_stat_activity
-                      WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        while sqlx::query_scalar::<_, i64>(locked).fetch_one(&mut session).await.unwrap() == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    let waiting = tokio::time::timeout(Duration::from_secs(10), waiting);
-    waiting.await.expect("the twin waits");
+    until_anyone_waits(&database).await;
     assert!(!twin.is_finished());
     first.commit().await.unwrap();
     assert_eq!(twin.await.unwrap(), [false]);

@@ -7,7 +7,6 @@ use flashdeal::domain::key::{IdempotencyKey, KeyRef, Operation};
 use flashdeal::ports::store::{Store, Transaction};
 use serde_json::json;
 use sqlx::PgConnection;
-use sqlx::postgres::PgPoolOptions;
 
 use crate::support::Service;
 use crate::support::crowd::seed_buyers;
@@ -49,8 +48,7 @@ async fn in_a_small_shop_no_order_reads_a_whole_table() {
     until_alone(&mut session).await;
     let before = whole_reads(&mut session).await;
 
-    let pool =
-        PgPoolOptions::new().max_connections(1).connect_with(database.options()).await.unwrap();
+    let pool = database.pool().await;
     let store = PgStore::admitted(pool.clone());
     let user = UserId::parse(&buyers[0]).unwrap();
     let key = KeyRef {
@@ -102,8 +100,7 @@ async fn what_a_buyer_has_bought_is_not_looked_for_among_all_orders_of_the_sale(
     until_alone(&mut session).await;
     let before = number(&mut session, BY_SALE).await;
 
-    let pool =
-        PgPoolOptions::new().max_connections(1).connect_with(database.options()).await.unwrap();
+    let pool = database.pool().await;
     let store = PgStore::admitted(pool.clone());
     let users: Vec<UserId> = buyers.iter().map(|buyer| UserId::parse(buyer).unwrap()).collect();
     let mut ascending = users.clone();

@@ -85,6 +85,15 @@ pub(crate) async fn until_someone_waits(database: &TestDatabase) {
     until("a session waits for a lock", async || sessions(&mut session, WAITS).await > 0).await;
 }
 
+/// Waits until a session in this database waits for a lock, whoever's it is.
+pub(crate) async fn until_anyone_waits(database: &TestDatabase) {
+    let mut session = database.session().await;
+    let waiters = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {WAITS}"
+    );
+    until("somebody waits for a lock", async || number(&mut session, &*waiters).await > 0).await;
+}
+
 /// Asks until the answer is yes, within a bound.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + EVENTUALLY;
