@@ -206,9 +206,13 @@ impl Transaction for MemoryTransaction {
         Ok(self.working.users.get(&id).cloned())
     }
 
-    async fn insert_sale(&mut self, sale: &Sale) -> Result<(), StoreError> {
-        let new = self.working.books.sales.insert(sale.id, sale.clone()).is_none();
-        rows(new, "the sale's id is taken")
+    async fn insert_sale(&mut self, sale: &Sale) -> Result<bool, StoreError> {
+        let sales = &mut self.working.books.sales;
+        let free = !sales.contains_key(&sale.id);
+        if free {
+            sales.insert(sale.id, sale.clone());
+        }
+        Ok(free)
     }
 
     async fn sale(&mut self, id: SaleId) -> Result<Option<Sale>, StoreError> {

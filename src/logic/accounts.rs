@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fault::Fault;
-use super::keyed::{Answer, Claimed, claim};
+use super::keyed::{Answer, Claimed, claim, found};
 use super::transact::{Ending, Trouble, Work, transact};
 use crate::domain::id::{EntryId, UserId};
 use crate::domain::key::{Fingerprint, IdempotencyKey, KeyRef, Operation};
@@ -16,7 +16,7 @@ use crate::domain::text::ShortText;
 use crate::domain::user::User;
 use crate::domain::wallet::Wallet;
 use crate::logic::ids::new_id;
-use crate::ports::store::{Store, StoreError, Transaction};
+use crate::ports::store::{Store, Transaction};
 
 /// A request for a user.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ pub async fn create_user<S: Store>(
     time_limit: Duration,
     request: CreateUser,
 ) -> Result<Answer<User>, Fault> {
-    transact(store, Instant::now() + time_limit, &mut UserWork(request)).await
+    transact(store, Instant::now() + time_limit, &mut UserWork { request, tried: None }).await
 }
 
 /// Adds money to a wallet.
@@ -73,14 +73,18 @@ pub async fn deposit<S: Store>(
     transact(store, Instant::now() + time_limit, &mut DepositWork(request)).await
 }
 
-struct UserWork(CreateUser);
+struct UserWork {
+    request: CreateUser,
+    /// What the last run wanted to commit: who is found again by id is ours only if it is the same.
+    tried: Option<User>,
+}
 
 impl UserWork {
     fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(Operation::CreateUser)
-            .optional("external_id", self.0.external_id.as_ref())
-            .optional("name", self.0.name.as_ref())
-            .optional("opening_balance", self.0.opening_balance)
+            .optional("external_id", self.request.external_id.as_ref())
+            .optional("name", self.request.name.as_ref())
+            .optional("opening_balance", self.request.opening_balance)
             .finish()
     }
 }
@@ -90,16 +94,16 @@ impl<T: Transaction> Work<T> for UserWork {
     const NAME: &'static str = "user";
 
     /// Without a key the id still is one: a second run finds the user of the first.
-    fn keyed(&self) -> bool {
-        true
-    }
-
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Answer<User>>, Trouble> {
-        if let Some(key) = &self.0.key {
+        if let Some(key) = &self.request.key {
             let key = KeyRef::of_installation(Operation::CreateUser, key.clone());
-            let id = self.0.user_id.uuid();
-            match claim(transaction, &key, self.fingerprint(), id).await? {
+            let id = self.request.user_id;
+            match claim(transaction, &key, self.fingerprint(), id.uuid()).await? {
                 Claimed::Ours => {}
+                Claimed::Done => {
+                    let user = transaction.user(id).await?;
+                    return Ok(Ending::Rollback(Answer::Made(found(user, "user")?)));
+                }
                 Claimed::Before(id) => {
                     let user = transaction.user(UserId::new(id)).await?;
                     return Ok(Ending::Rollback(Answer::Replayed(found(user, "user")?)));
@@ -110,10 +114,11 @@ impl<T: Transaction> Work<T> for UserWork {
             }
         }
         let now = transaction.now().await?;
-        let CreateUser { user_id, external_id, name, opening_balance, .. } = self.0.clone();
+        let CreateUser { user_id, external_id, name, opening_balance, .. } = self.request.clone();
         let user = User { id: user_id, external_id, name, created_at: now };
         if !transaction.insert_user(&user).await? {
             let answer = match transaction.user(user_id).await? {
+                Some(user) if self.tried.as_ref() == Some(&user) => Answer::Made(user),
                 Some(user) => Answer::Replayed(user),
                 None => Answer::Refused(Refusal::ExternalIdTaken),
             };
@@ -134,6 +139,7 @@ impl<T: Transaction> Work<T> for UserWork {
             wallet.apply(&entry);
             transaction.record_deposit(&entry, &wallet).await?;
         }
+        self.tried = Some(user.clone());
         Ok(Ending::Commit(Answer::Made(user)))
     }
 }
@@ -154,15 +160,15 @@ impl<T: Transaction> Work<T> for DepositWork {
     type Value = Answer<LedgerEntry>;
     const NAME: &'static str = "deposit";
 
-    fn keyed(&self) -> bool {
-        true
-    }
-
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Answer<LedgerEntry>>, Trouble> {
         let Deposit { entry_id, user_id, amount, reference, key } = self.0.clone();
         let key = KeyRef::of_user(user_id, Operation::CreateDeposit, key);
         match claim(transaction, &key, self.fingerprint(), entry_id.uuid()).await? {
             Claimed::Ours => {}
+            Claimed::Done => {
+                let entry = transaction.deposit(entry_id).await?;
+                return Ok(Ending::Rollback(Answer::Made(found(entry, "deposit")?)));
+            }
             Claimed::Before(id) => {
                 let entry = transaction.deposit(EntryId::new(id)).await?;
                 return Ok(Ending::Rollback(Answer::Replayed(found(entry, "deposit")?)));
@@ -192,9 +198,4 @@ impl<T: Transaction> Work<T> for DepositWork {
         transaction.record_deposit(&entry, &wallet).await?;
         Ok(Ending::Commit(Answer::Made(entry)))
     }
-}
-
-/// What a committed key names must be there: nothing in the house deletes.
-fn found<V>(value: Option<V>, what: &str) -> Result<V, StoreError> {
-    value.ok_or_else(|| StoreError::Invariant(format!("a committed key names a missing {what}")))
 }

@@ -33,3 +33,15 @@ pub enum Fault {
     #[error("internal: {0}")]
     Internal(String),
 }
+
+impl Fault {
+    /// Every connection is taken. How long for, nobody knows.
+    pub fn busy() -> Fault {
+        Fault::Overloaded { retry_after_seconds: in_a_moment() }
+    }
+}
+
+/// When to come back where nothing is known, in seconds: not all at the same moment.
+pub fn in_a_moment() -> u32 {
+    fastrand::u32(1..=3)
+}

@@ -31,6 +31,8 @@ pub enum Answer<V> {
 pub enum Claimed {
     /// The key is ours: go on.
     Ours,
+    /// An earlier run of this very request was committed: its COMMIT was never answered.
+    Done,
     /// The same request was committed before.
     Before(Uuid),
     /// Another request was committed under this key.
@@ -51,6 +53,10 @@ pub async fn claim<T: Transaction>(
         return Ok(Claimed::Ours);
     }
     match transaction.earlier(key).await.map_err(unsettled)? {
+        Some(earlier) if earlier.resource_id == resource_id => {
+            count("claimed");
+            Ok(Claimed::Done)
+        }
         Some(earlier) if earlier.fingerprint == fingerprint => {
             count("replayed");
             Ok(Claimed::Before(earlier.resource_id))
@@ -62,6 +68,11 @@ pub async fn claim<T: Transaction>(
         // Its owner's row was there when we asked and is gone now: look again.
         None => Err(unsettled(StoreError::Retry { sqlstate: "key_vanished".to_owned() })),
     }
+}
+
+/// What a committed key or id names must be there: nothing in the house deletes.
+pub(super) fn found<V>(value: Option<V>, what: &str) -> Result<V, StoreError> {
+    value.ok_or_else(|| StoreError::Invariant(format!("a committed key names a missing {what}")))
 }
 
 /// Trouble before it is known what stands under a key.

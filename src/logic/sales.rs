@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fault::Fault;
-use super::keyed::{Answer, Claimed, claim};
+use super::keyed::{Answer, Claimed, claim, found};
 use super::transact::{Ending, Trouble, Work, transact};
 use crate::domain::Instant as Moment;
 use crate::domain::id::SaleId;
@@ -14,7 +14,7 @@ use crate::domain::money::Money;
 use crate::domain::refusal::Refusal;
 use crate::domain::sale::Sale;
 use crate::domain::text::ShortText;
-use crate::ports::store::{Store, StoreError, Transaction};
+use crate::ports::store::{Store, Transaction};
 
 /// A request for a sale.
 #[derive(Debug, Clone)]
@@ -72,21 +72,19 @@ impl<T: Transaction> Work<T> for SaleWork {
     type Value = Answer<Sale>;
     const NAME: &'static str = "sale";
 
-    fn keyed(&self) -> bool {
-        self.0.key.is_some()
-    }
-
+    /// Without a key the id still is one: a second run finds the sale of the first.
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Answer<Sale>>, Trouble> {
+        let id = self.0.sale_id;
         if let Some(key) = &self.0.key {
             let key = KeyRef::of_installation(Operation::CreateSale, key.clone());
-            let id = self.0.sale_id.uuid();
-            match claim(transaction, &key, self.fingerprint(), id).await? {
+            match claim(transaction, &key, self.fingerprint(), id.uuid()).await? {
                 Claimed::Ours => {}
+                Claimed::Done => {
+                    let sale = found(transaction.sale(id).await?, "sale")?;
+                    return Ok(Ending::Rollback(Answer::Made(sale.as_created())));
+                }
                 Claimed::Before(id) => {
-                    let sale = transaction.sale(SaleId::new(id)).await?;
-                    let sale = sale.ok_or_else(|| {
-                        StoreError::Invariant("a committed key names a missing sale".to_owned())
-                    })?;
+                    let sale = found(transaction.sale(SaleId::new(id)).await?, "sale")?;
                     return Ok(Ending::Rollback(Answer::Replayed(sale.as_created())));
                 }
                 Claimed::Other(resource_id) => {
@@ -115,7 +113,10 @@ impl<T: Transaction> Work<T> for SaleWork {
             order_count: 0,
         }
         .as_created();
-        transaction.insert_sale(&sale).await?;
+        if !transaction.insert_sale(&sale).await? {
+            let sale = found(transaction.sale(id).await?, "sale")?;
+            return Ok(Ending::Rollback(Answer::Made(sale.as_created())));
+        }
         Ok(Ending::Commit(Answer::Made(sale)))
     }
 }

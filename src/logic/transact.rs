@@ -8,8 +8,7 @@
 //! |---|---|
 //! | the database chose us to give way (40001, 40P01) | again, bounded, after a jittered pause |
 //! | the session was lost before COMMIT was sent | again on a new session, bounded |
-//! | the session was lost during COMMIT, keyed work | again until it is decided or time is up |
-//! | the same, work without a key | `OutcomeUnknown`: a second run could do it twice |
+//! | the session was lost during COMMIT | again until it is decided or time is up |
 //! | a lock was not free in time | a fault; in the re-run of an unknown COMMIT: again |
 //! | a session went silent | as lost: it is dropped, never handed on |
 
@@ -47,7 +46,9 @@ impl From<StoreError> for Trouble {
     }
 }
 
-/// What is done inside one transaction. It may be run more than once, each time from the start.
+/// What is done inside one transaction. It may be run more than once, each time from the start,
+/// also when nobody knows whether the last run was committed: it must then find what that run has
+/// done, by a key or by an id of its own, and not do it twice.
 pub trait Work<T: Transaction>: Send {
     /// What it finds out.
     type Value: Send;
@@ -56,9 +57,6 @@ pub trait Work<T: Transaction>: Send {
 
     /// BEGIN was answered after this long.
     fn begun(&mut self, _after: Duration) {}
-
-    /// Whether a key is claimed first, so that a second run cannot execute twice.
-    fn keyed(&self) -> bool;
 
     /// The statements between BEGIN and COMMIT.
     fn run(
@@ -90,10 +88,6 @@ where
         attempt += 1;
         let next = match run_once(store, deadline, work).await {
             Ok(value) => return Ok(value),
-            Err(Failed::Unknown(detail)) if !work.keyed() => {
-                tracing::error!(transaction = W::NAME, detail, "outcome of COMMIT is unknown");
-                return Err(Fault::OutcomeUnknown);
-            }
             Err(Failed::Unknown(detail)) => {
                 tracing::warn!(transaction = W::NAME, detail, "COMMIT unanswered; running again");
                 commit_unknown = true;
@@ -214,7 +208,7 @@ fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
                 tracing::warn!(detail, "the database is unavailable");
                 Next::Give(Fault::Unavailable)
             }
-            StoreError::Busy => Next::Give(Fault::Overloaded { retry_after_seconds: 1 }),
+            StoreError::Busy => Next::Give(Fault::busy()),
             error => Next::Give(alarm(&error)),
         },
     }

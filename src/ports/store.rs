@@ -254,8 +254,9 @@ pub trait Transaction: Send + 'static {
     fn user(&mut self, id: UserId)
     -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
 
-    /// Writes a sale.
-    fn insert_sale(&mut self, sale: &Sale) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Writes a sale; `false`, and nothing written, when its id is taken.
+    fn insert_sale(&mut self, sale: &Sale)
+    -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The committed sale with this id, not locked.
     fn sale(&mut self, id: SaleId)

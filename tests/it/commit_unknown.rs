@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use http::Method;
+use serde_json::json;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::support::Service;
 use crate::support::api::{Api, Reply, new_key};
@@ -121,4 +124,68 @@ async fn a_session_that_dies_at_its_first_statement_is_replaced_unnoticed() {
         assert_eq!(service.api.balance(&user).await, "0.00");
         service.finish().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_order_is_made_once_too_and_is_no_replay() {
+    for how in [Break::CutBefore, Break::CutDuring, Break::CutAfter] {
+        let (service, relay) = wired().await;
+        let api = &service.api;
+        let user = api.user("1.00").await;
+        let deposits = format!("/api/users/{user}/wallet/deposits");
+        let own_id = format!("/api/users/{}", Uuid::now_v7());
+        let sale = json!({ "name": "Shoes", "unit_price": "1.00", "stock": 1 });
+        let (key, deposit, nobody) = (new_key(), json!({ "amount": "1.00" }), json!({}));
+        for (method, path, key, body) in [
+            (Method::POST, "/api/users", Some(&*key), &nobody),
+            (Method::POST, "/api/users", None, &nobody),
+            (Method::PUT, &own_id, None, &nobody),
+            (Method::POST, &deposits, Some(&key), &deposit),
+            (Method::POST, "/api/sales", Some(&key), &sale),
+            (Method::POST, "/api/sales", None, &sale),
+        ] {
+            let broken = relay.broken();
+            relay.break_next("COMMIT", &[how]);
+            let made = api.try_write(method.clone(), path, key, body).await.expect("an answer");
+            assert!(made.status == 201 && !made.replayed(), "{how:?} {method} {path}: {made:?}");
+            assert_eq!(relay.broken(), broken + 1, "{how:?} {method} {path}");
+            if let Some(key) = key {
+                let again = api.post(path, key, body).await.expect(201);
+                assert!(again.replayed() && again.bytes == made.bytes, "{how:?} {path}: {again:?}");
+            }
+        }
+        let mut session = service.database.session().await;
+        for (table, rows) in [("users", 4), ("sales", 2), ("ledger_entries", 2)] {
+            let found = number(&mut session, &format!("SELECT count(*) FROM {table}")).await;
+            assert_eq!(found, rows, "{how:?}: {table}");
+        }
+        service.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sent_no_key_and_hears_no_end_is_told_to_look() {
+    let database = TestDatabase::create().await;
+    let relay = Relay::to(&database).await;
+    let url = relay.url();
+    let service = Service::start_on(database, |raw| {
+        raw.database_url = Some(url);
+        raw.lock_timeout = Some("200ms".to_owned());
+        raw.request_timeout = Some("1s".to_owned());
+    })
+    .await;
+    let own_id = format!("/api/users/{}", Uuid::now_v7());
+    let sale = json!({ "name": "Shoes", "unit_price": "1.00", "stock": 1 });
+    for (method, path, body, advice) in [
+        (Method::POST, "/api/users", json!({}), "look for the first"),
+        (Method::PUT, &own_id, json!({}), "a user is made once"),
+        (Method::POST, "/api/sales", sale, "look for the first"),
+    ] {
+        relay.break_next("COMMIT", &[Break::Delay(Duration::from_secs(2))]);
+        let reply = service.api.try_write(method, path, None, &body).await.expect("an answer");
+        assert_eq!((reply.status.as_u16(), &*reply.code()), (503, "outcome_unknown"), "{reply:?}");
+        let detail = reply.text("detail");
+        assert!(detail.contains(advice) && !detail.contains("same key"), "{detail}");
+    }
+    service.finish().await;
 }

@@ -101,6 +101,10 @@ pub(super) fn optional_key(head: &Head) -> Result<Option<IdempotencyKey>, Proble
     })
 }
 
+/// What is left to someone who sent none and does not know how it ended.
+pub(super) const LOOK: &str = "It had no Idempotency-Key, so a second one may do it a second time: \
+                               look for the first before you ask again.";
+
 /// The key where money moves.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use super::sales_board::SalesBoard;
 use super::verdict::{failed, unread};
 use crate::adapters::token::Verifier;
 use crate::domain::books::Audit;
-use crate::logic::fault::Fault;
+use crate::logic::fault::{Fault, in_a_moment};
 use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
 use crate::ports::store::StoreError;
@@ -28,8 +28,6 @@ use crate::ports::store::StoreError;
 const READ_MAX: Duration = Duration::from_secs(10);
 /// How long one who came too often may wait to be looked up.
 const LOOK_WAIT_MAX: Duration = Duration::from_millis(500);
-/// When to ask again for a report that is not ready.
-const AUDIT_AGAIN_SECONDS: u32 = 2;
 
 /// Who may come in.
 #[derive(Clone)]
@@ -167,7 +165,7 @@ impl<S, R> Context<S, R> {
         R: Reads,
     {
         let desk = self.audits().clone();
-        let again = |detail| Problem::new(OVERLOADED, detail).retry_after(AUDIT_AGAIN_SECONDS);
+        let again = |detail| Problem::new(OVERLOADED, detail).retry_after(in_a_moment());
         let Some(turn) = desk.turn() else {
             return Err(again("Another audit is running; one at a time keeps a sale fast."));
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use tokio::time::{Duration, Instant};
 use tower::Service;
 use tracing::Instrument;
@@ -18,7 +18,7 @@ use warp::{Filter, Rejection};
 use super::context::Context;
 use super::head::{Head, TRACEPARENT, X_REQUEST_ID};
 use super::ops::{self, Door};
-use super::problem::{self, Problem};
+use super::problem::{self, FieldError, Problem};
 use super::{docs, meters, orders, routes, sales, storefront, users, wallets};
 use crate::ports::read::Reads;
 use crate::ports::signals;
@@ -134,7 +134,7 @@ where
 {
     let started = Instant::now();
     let mut waiting = Waiting { answered: false };
-    let method = request.method().clone();
+    let (method, version) = (request.method().clone(), request.version());
     let head = Head::of(&mut request, client);
     let route = routes::find(head.path());
     let asked = Asked { method, route: route.map_or("unmatched", |route| route.template), head };
@@ -145,7 +145,12 @@ where
     request.extensions_mut().insert(Arc::clone(&asked.head));
 
     let span = asked.span();
-    let Ok(mut response) = warp::service(routes).call(request).instrument(span.clone()).await;
+    let mut response = if version == Version::HTTP_11 && !asked.head.is_addressed() {
+        unaddressed().into_response()
+    } else {
+        let Ok(response) = warp::service(routes).call(request).instrument(span.clone()).await;
+        response
+    };
     if let Some(Unrouted(door)) = response.extensions_mut().remove::<Unrouted>() {
         let route = route.filter(|route| door.has(route.template));
         response = unrouted(asked.head.path(), &asked.method, route).into_response();
@@ -205,6 +210,12 @@ impl Asked {
             "answered"
         );
     }
+}
+
+/// Two lines, or none, are how one request is made to look like another on its way through proxies.
+fn unaddressed() -> Problem {
+    let message = "must be exactly one header line (RFC 9112, section 3.2)".to_owned();
+    Problem::invalid(&[FieldError { field: "Host".to_owned(), message }])
 }
 
 fn unrouted(path: &str, method: &Method, route: Option<&'static routes::Route>) -> Problem {

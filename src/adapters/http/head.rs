@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HOST, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use uuid::Uuid;
 
@@ -89,6 +89,11 @@ impl Head {
             (Some(line), None) => Line::One(line),
             (Some(_), Some(_)) => Line::Several,
         }
+    }
+
+    /// Whether it says once for which host it is meant, as HTTP/1.1 demands (RFC 9112, 3.2).
+    pub(super) fn is_addressed(&self) -> bool {
+        matches!(self.line(&HOST), Line::One(_))
     }
 
     /// What the body is said to weigh, in bytes.

@@ -199,6 +199,15 @@ impl Problem {
         self
     }
 
+    /// Where the end of a request without a key is not known, there is no "same key": says what to
+    /// do instead.
+    pub(super) fn without_key(mut self, instead: &str) -> Problem {
+        if matches!(self.code(), "outcome_unknown" | "internal") {
+            self.detail = format!("It is not known whether this request was executed. {instead}");
+        }
+        self
+    }
+
     /// What is for the log only.
     pub(super) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()

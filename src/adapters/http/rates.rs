@@ -95,15 +95,17 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// 429, with the limit as the draft "RateLimit header fields for HTTP" writes it.
+/// 429, with the limit as the draft "RateLimit header fields for HTTP" writes it. Many share an
+/// address: they are asked to come back up to half as long again later, not all at one moment.
 fn limited(what: &str, refused: TooMany) -> Problem {
     let seconds = u32::try_from(refused.wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
     let TooMany { burst, window_seconds, .. } = refused;
+    let later = seconds.saturating_add(fastrand::u32(0..=seconds.div_ceil(2)));
     let detail = format!(
-        "This {what} may place {burst} orders in {window_seconds} s. Try again in {seconds} s, \
+        "This {what} may place {burst} orders in {window_seconds} s. Try again in {later} s, \
          with the same key; replays are never counted."
     );
-    let problem = Problem::new(problem::RATE_LIMITED, detail).retry_after(seconds);
+    let problem = Problem::new(problem::RATE_LIMITED, detail).retry_after(later);
     let fields = [
         ("ratelimit-policy", format!("\"{what}\";q={burst};w={window_seconds}")),
         ("ratelimit", format!("\"{what}\";r=0;t={seconds}")),

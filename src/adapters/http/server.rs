@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    LOCATION, RETRY_AFTER,
 };
 use http::{Method, Request};
 use hyper::body::Incoming;
@@ -183,11 +184,22 @@ impl Server {
                 tokio::spawn(finish(graceful.watch(connection), place));
             }
             Some(cors) => {
-                let secured = cors.layer(respond).map_response(|mut response: Response| {
+                let secured = cors.layer(respond.clone()).map_response(|mut response: Response| {
                     secure(response.headers_mut());
                     response
                 });
-                let service = TowerToHyperService::new(secured);
+                // The layer takes each OPTIONS for a preflight; another is a method like any other.
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (respond, secured) = (respond.clone(), secured.clone());
+                    async move {
+                        let asks = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+                        if request.method() == Method::OPTIONS && !asks {
+                            return respond.oneshot(request).await;
+                        }
+                        secured.oneshot(request).await
+                    }
+                });
+                let service = TowerToHyperService::new(service);
                 let connection = http.serve_connection(stream, service);
                 tokio::spawn(finish(graceful.watch(connection), place));
             }

@@ -9,7 +9,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::answer::{Handled, created, json, ok, respond};
-use super::body::{key_missing, optional_key, read_object};
+use super::body::{LOOK, key_missing, optional_key, read_object};
 use super::caller::{authenticate, require_admin, require_service};
 use super::context::Context;
 use super::dto::{ListDto, UserDto};
@@ -101,8 +101,11 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
             return Err(key_missing());
         }
     }
+    let keyed = key.is_some();
     let request = CreateUser { user_id: new_id(), external_id, name, opening_balance, key };
-    let (user, settled) = execute(context, request).await?.split();
+    let made = execute(context, request).await;
+    let made = made.map_err(|problem| if keyed { problem } else { problem.without_key(LOOK) });
+    let (user, settled) = made?.split();
     created(&settled, format!("/api/users/{}", user.id), &UserDto::new(&user))
 }
 
@@ -131,7 +134,8 @@ async fn handle_put<S: Store, R: Reads, B: bytes::Buf, E>(
     let external_id = body.optional("external_id", fields::text);
     body.finish()?;
     let request = CreateUser { user_id, external_id, name, opening_balance: None, key: None };
-    match execute(context, request).await? {
+    let put = execute(context, request).await;
+    match put.map_err(|problem| problem.without_key("Ask again: a user is made once."))? {
         Settled::Made(user) => {
             let location = format!("/api/users/{}", user.id);
             created(&Settled::Made(()), location, &UserDto::new(&user))

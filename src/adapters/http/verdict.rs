@@ -4,7 +4,7 @@ use super::dto::instant;
 use super::problem::{self, FieldError, Problem};
 use crate::domain::key::Operation;
 use crate::domain::refusal::Refusal;
-use crate::logic::fault::Fault;
+use crate::logic::fault::{Fault, in_a_moment};
 use crate::logic::keyed::Answer;
 use crate::ports::store::StoreError;
 use uuid::Uuid;
@@ -118,18 +118,17 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
 
 /// No decision.
 pub(super) fn failed(fault: &Fault) -> Problem {
-    let jittered = || fastrand::u32(1..=3);
     match fault {
         Fault::InProgress => Problem::new(
             problem::IN_PROGRESS,
             "Another request with this key is being decided. Ask again with the same key.",
         )
-        .retry_after(1),
+        .retry_after(in_a_moment()),
         Fault::Conflict | Fault::WalletHeld => Problem::new(
             problem::CONFLICT,
             "Others held the row for too long. No money was taken; try again with the same key.",
         )
-        .retry_after(jittered()),
+        .retry_after(in_a_moment()),
         Fault::Overloaded { retry_after_seconds } => Problem::new(
             problem::OVERLOADED,
             "Too many requests wait. This attempt was not executed and never will be; try again with the same key.",
@@ -139,17 +138,17 @@ pub(super) fn failed(fault: &Fault) -> Problem {
             problem::DRAINING,
             "This instance is shutting down. This attempt was not executed and never will be; try again with the same key.",
         )
-        .retry_after(jittered()),
+        .retry_after(in_a_moment()),
         Fault::Unavailable => Problem::new(
             problem::DATABASE_UNAVAILABLE,
             "The database cannot be reached. This attempt was not executed and never will be; try again with the same key.",
         )
-        .retry_after(jittered()),
+        .retry_after(in_a_moment()),
         Fault::OutcomeUnknown => Problem::new(
             problem::OUTCOME_UNKNOWN,
             "It is not known how this attempt ended. Try again with the same key: it is executed once at most.",
         )
-        .retry_after(jittered()),
+        .retry_after(in_a_moment()),
         Fault::Internal(reason) => Problem::new(
             problem::INTERNAL,
             "A defect on our side; it is logged under this request's id. Ask again with the same key to learn how it ended.",
@@ -165,7 +164,7 @@ pub(super) fn unread(error: &StoreError) -> Problem {
         StoreError::Busy
         | StoreError::LockTimeout { .. }
         | StoreError::WalletHeld
-        | StoreError::Retry { .. } => failed(&Fault::Overloaded { retry_after_seconds: 1 }),
+        | StoreError::Retry { .. } => failed(&Fault::busy()),
         error => {
             tracing::error!(%error, "a read failed");
             failed(&Fault::Internal(error.to_string()))

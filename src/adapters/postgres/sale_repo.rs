@@ -70,12 +70,13 @@ pub(super) async fn find(
     .transpose()
 }
 
-/// Writes a new sale.
-pub(super) async fn insert(connection: &mut PgConnection, sale: &Sale) -> Result<(), StoreError> {
-    sqlx::query!(
+/// Writes a new sale; `false` when its id is taken.
+pub(super) async fn insert(connection: &mut PgConnection, sale: &Sale) -> Result<bool, StoreError> {
+    let written = sqlx::query!(
         "INSERT INTO sales (id, name, sku, unit_price, stock, stock_initial, per_user_limit,
                             starts_at, ends_at, sold_out_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (id) DO NOTHING",
         sale.id.uuid(),
         sale.name.as_str(),
         sale.sku.as_ref().map(ShortText::as_str),
@@ -91,5 +92,5 @@ pub(super) async fn insert(connection: &mut PgConnection, sale: &Sale) -> Result
     .execute(connection)
     .await
     .map_err(store_error)?;
-    Ok(())
+    Ok(written.rows_affected() == 1)
 }

@@ -211,7 +211,7 @@ impl Transaction for PgTransaction {
         user_repo::find(self.session(), id).await
     }
 
-    async fn insert_sale(&mut self, sale: &Sale) -> Result<(), StoreError> {
+    async fn insert_sale(&mut self, sale: &Sale) -> Result<bool, StoreError> {
         sale_repo::insert(self.session(), sale).await
     }
 

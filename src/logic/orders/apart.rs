@@ -29,11 +29,6 @@ impl<T: Transaction> Work<T> for WhoseIsHeld {
     type Value = HashSet<UserId>;
     const NAME: &'static str = "held_wallets";
 
-    /// It writes nothing.
-    fn keyed(&self) -> bool {
-        false
-    }
-
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<HashSet<UserId>>, Trouble> {
         Ok(Ending::Rollback(transaction.held_wallets(&self.0).await?))
     }

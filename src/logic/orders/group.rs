@@ -262,10 +262,6 @@ impl<T: Transaction> Work<T> for Group {
         }
     }
 
-    fn keyed(&self) -> bool {
-        true
-    }
-
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Vec<OrderAnswer>>, Trouble> {
         let mut settled = self.claim(transaction).await?;
         if settled.iter().any(Option::is_some) {

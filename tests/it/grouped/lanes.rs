@@ -78,7 +78,7 @@ async fn of_ten_thousand_pairs_the_first_to_come_is_decided_first() {
     let user = UserId::new(Uuid::from_u128(0xb1));
     let mut transaction = store.begin().await.unwrap();
     make_user(&mut transaction, user, 100).await;
-    transaction.insert_sale(&open_sale(7, 0, 20_000)).await.unwrap();
+    assert!(transaction.insert_sale(&open_sale(7, 0, 20_000)).await.unwrap());
     transaction.commit().await.unwrap();
     let engine = Grouped::new(store.clone(), options());
     let mut decisions = JoinSet::new();
@@ -149,7 +149,7 @@ async fn who_comes_while_begin_is_under_way_comes_along_as_far_as_there_is_room(
     let (store, user) = (MemoryStore::default(), UserId::new(Uuid::from_u128(0xb1)));
     let sale = Id::new(Uuid::from_u128(7));
     let mut transaction = store.begin().await.unwrap();
-    transaction.insert_sale(&open_sale(7, 0, 2_000)).await.unwrap();
+    assert!(transaction.insert_sale(&open_sale(7, 0, 2_000)).await.unwrap());
     make_user(&mut transaction, user, 100).await;
     transaction.commit().await.unwrap();
     store.world().await.now = year(2026);

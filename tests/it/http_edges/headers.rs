@@ -152,6 +152,11 @@ async fn a_configured_origin_may_ask_and_read() {
         }
         let varies = read.header("vary").unwrap_or_default().to_lowercase();
         assert!(varies.contains("origin"), "{varies}");
+        // Who asks for the methods of a path is no page that asks for leave.
+        let asked = Request::builder().method(Method::OPTIONS).uri("/api/orders");
+        let asked = asked.header("origin", origin).body(Bytes::new()).expect("a request");
+        let methods = unjudged(api, asked).await;
+        assert_eq!((methods.status.as_u16(), text(&methods, "allow")), (405, "GET, HEAD, POST"));
         // A page must be able to read why it was refused.
         let problem = get_with(api, "/nowhere", &[("origin", origin.as_bytes())]).await;
         assert_eq!(problem.header("access-control-allow-origin"), Some(origin));

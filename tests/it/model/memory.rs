@@ -141,7 +141,7 @@ impl Door for MemoryDoor {
         for spec in &script.sales {
             let sale = sale_of(spec);
             self.sales.push(sale.id);
-            transaction.insert_sale(&sale).await.expect("a sale");
+            assert!(transaction.insert_sale(&sale).await.expect("a sale"));
         }
         transaction.commit().await.expect("a commit");
     }

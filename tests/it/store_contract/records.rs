@@ -53,10 +53,11 @@ pub(super) async fn arrange<S: Store>(store: &S) -> SaleId {
     let mut transaction = store.begin().await.unwrap();
     make_user(&mut transaction, BUYER, 2_000).await;
     make_user(&mut transaction, OTHER, 1_000).await;
-    transaction.insert_sale(&sale).await.unwrap();
+    assert!(transaction.insert_sale(&sale).await.unwrap());
     transaction.commit().await.unwrap();
 
     let mut transaction = store.begin().await.unwrap();
+    assert!(!transaction.insert_sale(&sale).await.unwrap(), "its id is taken");
     assert_eq!(transaction.sale(sale.id).await.unwrap(), Some(sale.clone()));
     transaction.rollback().await;
     sale.id

@@ -122,7 +122,7 @@ impl SeededWorld {
             make_user(&mut transaction, *id, *cents).await;
         }
         for sale in &self.sales {
-            transaction.insert_sale(sale).await.unwrap();
+            assert!(transaction.insert_sale(sale).await.unwrap());
         }
         transaction.commit().await.unwrap();
     }
