@@ -1,16 +1,22 @@
 # The scenarios must be able to fail: two builds with a planted defect each, and k6 must say no to both.
-# Sourced after `.ci/checks.sh`, run last: it replaces `$target/debug/flashdeal`.
+# Sourced after `.ci/checks.sh`, run last: it replaces `$flashdeal`.
 
-# planted NAME: this tree with a defect, built beside it (the dependencies are shared).
+# planted NAME: this tree with a defect, built beside it, in a target directory of its own with the dependencies that are
+# built already. In a shared one cargo takes the builds of two places for one: `cargo test` behind this gate ran no test
+# at all and was green.
 planted() {
-  local copy=$work/teeth
+  local copy=$work/teeth own=$work/planted
+  if [ ! -d "$own" ]; then
+    mkdir -p "$own/debug"
+    cp -a "$target/debug/deps" "$target/debug/build" "$target/debug/.fingerprint" "$own/debug/"
+  fi
   rm -rf "$copy"
   mkdir "$copy"
   git ls-files -z | grep -zv '^tests/browser/\|^deploy/\|^docs/' | xargs -0 cp --parents -t "$copy"
   # An empty integration test: `cargo test` then builds the binary with the features that it has here already.
   printf '//! Nothing.\n' >"$copy/tests/it/main.rs"
-  (cd "$copy" && "plant_$1" && cargo test --quiet --locked --target-dir "$target" --test it --no-run)
-  cp "$target/debug/flashdeal" "$flashdeal.new"
+  (cd "$copy" && "plant_$1" && cargo test --quiet --locked --target-dir "$own" --test it --no-run)
+  cp "$own/debug/flashdeal" "$flashdeal.new"
   mv -f "$flashdeal.new" "$flashdeal"
 }
 
@@ -41,4 +47,12 @@ bites() {
   tail -n 25 "$work/bites-$name.log"
   [ "$status" -ne 0 ] || { echo "$script passed on a build with the defect $name"; return 1; }
   echo "$script: exit code $status, as it must be"
+}
+
+# tests_are_there: what stands built in `$target` is still this tree.
+tests_are_there() {
+  local count
+  count=$(cargo test --quiet --locked --test it -- --list 2>/dev/null | grep -c ': test$')
+  echo "$count tests"
+  [ "$count" -gt 200 ]
 }
