@@ -92,7 +92,6 @@ impl Gauges {
             if self.phase.get() == Phase::Ready && Instant::now() >= due && calm {
                 let began = Instant::now();
                 if let Some(discrepancies) = audit(&self.reads).await {
-                    metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
                     *of(checked) = Some((Instant::now(), discrepancies));
                 }
                 let share = began.elapsed() * AUDIT_SHARE;

@@ -97,16 +97,12 @@ impl<T: Transaction> Work<T> for UserWork {
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Answer<User>>, Trouble> {
         if let Some(key) = &self.request.key {
             let key = KeyRef::of_installation(Operation::CreateUser, key.clone());
-            let id = self.request.user_id;
-            match claim(transaction, &key, self.fingerprint(), id.uuid()).await? {
+            let id = self.request.user_id.uuid();
+            match claim(transaction, &key, self.fingerprint(), id).await? {
                 Claimed::Ours => {}
-                Claimed::Done => {
-                    let user = transaction.user(id).await?;
-                    return Ok(Ending::Rollback(Answer::Made(found(user, "user")?)));
-                }
-                Claimed::Before(id) => {
-                    let user = transaction.user(UserId::new(id)).await?;
-                    return Ok(Ending::Rollback(Answer::Replayed(found(user, "user")?)));
+                Claimed::Before { id, by_us } => {
+                    let user = found(transaction.user(UserId::new(id)).await?, "user")?;
+                    return Ok(Ending::Rollback(Answer::again(user, by_us)));
                 }
                 Claimed::Other(resource_id) => {
                     return Ok(Ending::Rollback(Answer::KeyReused { resource_id }));
@@ -118,8 +114,10 @@ impl<T: Transaction> Work<T> for UserWork {
         let user = User { id: user_id, external_id, name, created_at: now };
         if !transaction.insert_user(&user).await? {
             let answer = match transaction.user(user_id).await? {
-                Some(user) if self.tried.as_ref() == Some(&user) => Answer::Made(user),
-                Some(user) => Answer::Replayed(user),
+                Some(user) => {
+                    let by_us = self.tried.as_ref() == Some(&user);
+                    Answer::again(user, by_us)
+                }
                 None => Answer::Refused(Refusal::ExternalIdTaken),
             };
             return Ok(Ending::Rollback(answer));
@@ -165,13 +163,9 @@ impl<T: Transaction> Work<T> for DepositWork {
         let key = KeyRef::of_user(user_id, Operation::CreateDeposit, key);
         match claim(transaction, &key, self.fingerprint(), entry_id.uuid()).await? {
             Claimed::Ours => {}
-            Claimed::Done => {
-                let entry = transaction.deposit(entry_id).await?;
-                return Ok(Ending::Rollback(Answer::Made(found(entry, "deposit")?)));
-            }
-            Claimed::Before(id) => {
-                let entry = transaction.deposit(EntryId::new(id)).await?;
-                return Ok(Ending::Rollback(Answer::Replayed(found(entry, "deposit")?)));
+            Claimed::Before { id, by_us } => {
+                let entry = found(transaction.deposit(EntryId::new(id)).await?, "deposit")?;
+                return Ok(Ending::Rollback(Answer::again(entry, by_us)));
             }
             Claimed::Other(resource_id) => {
                 return Ok(Ending::Rollback(Answer::KeyReused { resource_id }));

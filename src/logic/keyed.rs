@@ -26,15 +26,25 @@ pub enum Answer<V> {
     },
 }
 
+impl<V> Answer<V> {
+    /// What was found under a key or an id: our own work is no replay.
+    pub(super) fn again(value: V, by_us: bool) -> Answer<V> {
+        if by_us { Answer::Made(value) } else { Answer::Replayed(value) }
+    }
+}
+
 /// What a claim found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
     /// The key is ours: go on.
     Ours,
-    /// An earlier run of this very request was committed: its COMMIT was never answered.
-    Done,
     /// The same request was committed before.
-    Before(Uuid),
+    Before {
+        /// The id of what it made.
+        id: Uuid,
+        /// By an earlier run of this very request, whose COMMIT was never answered.
+        by_us: bool,
+    },
     /// Another request was committed under this key.
     Other(Uuid),
 }
@@ -53,13 +63,10 @@ pub async fn claim<T: Transaction>(
         return Ok(Claimed::Ours);
     }
     match transaction.earlier(key).await.map_err(unsettled)? {
-        Some(earlier) if earlier.resource_id == resource_id => {
-            count("claimed");
-            Ok(Claimed::Done)
-        }
         Some(earlier) if earlier.fingerprint == fingerprint => {
-            count("replayed");
-            Ok(Claimed::Before(earlier.resource_id))
+            let by_us = earlier.resource_id == resource_id;
+            count(if by_us { "claimed" } else { "replayed" });
+            Ok(Claimed::Before { id: earlier.resource_id, by_us })
         }
         Some(earlier) => {
             count("reused");

@@ -79,13 +79,9 @@ impl<T: Transaction> Work<T> for SaleWork {
             let key = KeyRef::of_installation(Operation::CreateSale, key.clone());
             match claim(transaction, &key, self.fingerprint(), id.uuid()).await? {
                 Claimed::Ours => {}
-                Claimed::Done => {
-                    let sale = found(transaction.sale(id).await?, "sale")?;
-                    return Ok(Ending::Rollback(Answer::Made(sale.as_created())));
-                }
-                Claimed::Before(id) => {
+                Claimed::Before { id, by_us } => {
                     let sale = found(transaction.sale(SaleId::new(id)).await?, "sale")?;
-                    return Ok(Ending::Rollback(Answer::Replayed(sale.as_created())));
+                    return Ok(Ending::Rollback(Answer::again(sale.as_created(), by_us)));
                 }
                 Claimed::Other(resource_id) => {
                     return Ok(Ending::Rollback(Answer::KeyReused { resource_id }));

@@ -204,8 +204,8 @@ pub trait Transaction: Send + 'static {
         users: &[UserId],
     ) -> impl Future<Output = Result<Locked, StoreError>> + Send;
 
-    /// Those of `users` whose wallets others hold at this moment. Waits for
-    /// nobody; for a transaction that does nothing else and is rolled back.
+    /// Those of `users` whose wallets others hold at this moment. Waits for nobody; for a
+    /// transaction that does nothing else and is rolled back.
     fn held_wallets(
         &mut self,
         users: &[UserId],

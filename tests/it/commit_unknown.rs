@@ -12,8 +12,7 @@ use crate::support::Service;
 use crate::support::api::{Api, Reply, new_key};
 use crate::support::crowd::seed_buyers;
 use crate::support::locks::number;
-use crate::support::postgres::TestDatabase;
-use crate::support::relay::{Break, Relay};
+use crate::support::relay::Break;
 
 /// How often each kind of break happens at least.
 const ROUNDS: usize = 16;
@@ -23,15 +22,6 @@ const BUYERS: usize = 4;
 const ASKED_MAX: usize = 40;
 /// How the service begins a transaction of its own (reads that span statements differ).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-
-/// A service at the end of a wire.
-async fn wired() -> (Service, Relay) {
-    let database = TestDatabase::create().await;
-    let relay = Relay::to(&database).await;
-    let url = relay.url();
-    let service = Service::start_on(database, |raw| raw.database_url = Some(url)).await;
-    (service, relay)
-}
 
 /// Whether the contract lets a caller ask again with the same key.
 fn may_ask_again(reply: &Reply) -> bool {
@@ -57,7 +47,7 @@ async fn buy_in_the_end(api: &Api, key: &str, user: &str, sale: &str) -> (Reply,
 
 /// Rounds of concurrent orders while statements that begin with `text` are broken.
 async fn orders_over_a_breaking_wire(text: &'static str, how: Break) {
-    let (service, relay) = wired().await;
+    let (service, relay) = Service::behind_a_wire(|_| {}).await;
     let users = seed_buyers(&service.database, BUYERS as i64, "1000.00").await;
     let sale = service.api.sale("1.00", 1_000).await;
     let (mut ids, mut at_once) = (HashSet::new(), 0);
@@ -114,7 +104,7 @@ async fn a_commit_whose_answer_is_late_is_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_dies_at_its_first_statement_is_replaced_unnoticed() {
     for how in [Break::CutBefore, Break::CutDuring, Break::CutAfter] {
-        let (service, relay) = wired().await;
+        let (service, relay) = Service::behind_a_wire(|_| {}).await;
         let user = service.api.user("10.00").await;
         let sale = service.api.sale("10.00", 1).await;
         relay.break_next(BEGIN, &[how, how, how]);
@@ -129,7 +119,7 @@ async fn a_session_that_dies_at_its_first_statement_is_replaced_unnoticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_order_is_made_once_too_and_is_no_replay() {
     for how in [Break::CutBefore, Break::CutDuring, Break::CutAfter] {
-        let (service, relay) = wired().await;
+        let (service, relay) = Service::behind_a_wire(|_| {}).await;
         let api = &service.api;
         let user = api.user("1.00").await;
         let deposits = format!("/api/users/{user}/wallet/deposits");
@@ -165,11 +155,7 @@ async fn what_is_no_order_is_made_once_too_and_is_no_replay() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_sent_no_key_and_hears_no_end_is_told_to_look() {
-    let database = TestDatabase::create().await;
-    let relay = Relay::to(&database).await;
-    let url = relay.url();
-    let service = Service::start_on(database, |raw| {
-        raw.database_url = Some(url);
+    let (service, relay) = Service::behind_a_wire(|raw| {
         raw.lock_timeout = Some("200ms".to_owned());
         raw.request_timeout = Some("1s".to_owned());
     })

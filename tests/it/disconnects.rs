@@ -21,7 +21,6 @@ use crate::support::Service;
 use crate::support::api::{Api, new_key};
 use crate::support::crowd::seed_buyers;
 use crate::support::locks::{Held, IDLE_IN_TRANSACTION, number, sessions, until};
-use crate::support::postgres::TestDatabase;
 use crate::support::relay::{Break, Relay};
 
 /// Sockets in a storm.
@@ -85,10 +84,7 @@ async fn counter(api: &Api, name: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_callers_who_leave_harms_nobody() {
-    let database = TestDatabase::create().await;
-    let relay = Relay::to(&database).await;
-    let url = relay.url();
-    let service = Service::start_on(database, |raw| raw.database_url = Some(url)).await;
+    let (service, relay) = Service::behind_a_wire(|_| {}).await;
     let users = seed_buyers(&service.database, 50, "1000.00").await;
     let sale = service.api.sale("1.00", 10_000).await;
     relay.break_always("BEGIN", SLOW);

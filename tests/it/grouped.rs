@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use crate::support::Service;
 use crate::support::api::{Api, Reply};
 use crate::support::locks::{Held, number, until, until_someone_waits};
-use crate::support::postgres::TestDatabase;
 use crate::support::relay::Relay;
 
 /// Orders that join one after the other while the sale is held: the first goes ahead and waits for
@@ -78,17 +77,9 @@ pub(super) fn grouped(raw: &mut RawSettings) {
     raw.request_timeout = Some("90s".to_owned());
 }
 
-/// The engine on a database of its own, with a wire in between that can be watched and broken.
-pub(super) async fn behind_a_wire() -> (Relay, Service) {
-    let database = TestDatabase::create().await;
-    let relay = Relay::to(&database).await;
-    let url = relay.url();
-    let service = Service::start_on(database, |raw| {
-        grouped(raw);
-        raw.database_url = Some(url);
-    })
-    .await;
-    (relay, service)
+/// The engine, with a wire in between that can be watched and broken.
+pub(super) async fn behind_a_wire() -> (Service, Relay) {
+    Service::behind_a_wire(grouped).await
 }
 
 /// In how many transactions the orders of a database were written.

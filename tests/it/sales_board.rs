@@ -8,8 +8,6 @@ use http::{Method, Request};
 use crate::support::Service;
 use crate::support::api::{Reply, new_key};
 use crate::support::locks::until;
-use crate::support::postgres::TestDatabase;
-use crate::support::relay::Relay;
 
 /// A `GET` as a browser sends it: an answer from memory will do.
 async fn look(service: &Service, path: &str, etag: Option<&str>) -> Reply {
@@ -44,10 +42,7 @@ async fn a_reader_who_has_the_bytes_gets_304_until_they_change() {
 /// Counted on the wire to the database: two hundred readers, a handful of statements.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_readers_cost_the_database_next_to_nothing() {
-    let database = TestDatabase::create().await;
-    let relay = Relay::to(&database).await;
-    let url = relay.url();
-    let service = Service::start_on(database, |raw| raw.database_url = Some(url)).await;
+    let (service, relay) = Service::behind_a_wire(|_| {}).await;
     let sale = service.api.sale("1.00", 9).await;
     let began = std::time::Instant::now();
     let before = relay.statements();

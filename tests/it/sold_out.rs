@@ -15,8 +15,7 @@ use crate::support::Service;
 use crate::support::api::{Reply, new_key};
 use crate::support::crowd::seed_buyers;
 use crate::support::locks::{Held, run, until};
-use crate::support::postgres::TestDatabase;
-use crate::support::relay::{Break, Relay};
+use crate::support::relay::Break;
 
 /// A sale whose three units are gone, known to be so, with its row held against everyone: whatever
 /// is answered now is answered without it.
@@ -144,12 +143,8 @@ async fn stock_that_returns_is_sold_again_within_a_moment() {
 /// The session that reads who has bought falls silent, as behind a firewall that has forgotten it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_hears_nothing_is_given_up_and_the_shortcut_opens() {
-    let database = TestDatabase::create().await;
-    let relay = Relay::to(&database).await;
-    let url = relay.url();
-    let service = Service::start_on(database, |raw| {
+    let (service, relay) = Service::behind_a_wire(|raw| {
         raw.engine = Some("grouped".to_owned());
-        raw.database_url = Some(url);
         raw.lock_timeout = Some("300ms".to_owned());
     })
     .await;

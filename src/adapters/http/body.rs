@@ -101,9 +101,18 @@ pub(super) fn optional_key(head: &Head) -> Result<Option<IdempotencyKey>, Proble
     })
 }
 
-/// What is left to someone who sent none and does not know how it ended.
-pub(super) const LOOK: &str = "It had no Idempotency-Key, so a second one may do it a second time: \
-                               look for the first before you ask again.";
+/// Tells someone who sent none, and does not know how it ended, what is left to do.
+pub(super) fn look_first(keyed: bool) -> impl FnOnce(Problem) -> Problem {
+    move |problem| {
+        if keyed {
+            return problem;
+        }
+        problem.without_key(
+            "It had no Idempotency-Key, so a second one may do it a second time: look for the \
+             first before you ask again.",
+        )
+    }
+}
 
 /// The key where money moves.
 ///

@@ -202,7 +202,7 @@ impl Problem {
     /// Where the end of a request without a key is not known, there is no "same key": says what to
     /// do instead.
     pub(super) fn without_key(mut self, instead: &str) -> Problem {
-        if matches!(self.code(), "outcome_unknown" | "internal") {
+        if [OUTCOME_UNKNOWN.code, INTERNAL.code].contains(&self.code()) {
             self.detail = format!("It is not known whether this request was executed. {instead}");
         }
         self

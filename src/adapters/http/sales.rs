@@ -8,7 +8,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::answer::{Handled, created, respond};
-use super::body::{LOOK, optional_key, read_object};
+use super::body::{look_first, optional_key, read_object};
 use super::caller::{authenticate, require_admin};
 use super::context::Context;
 use super::dto::{ListDto, SaleDto};
@@ -81,8 +81,7 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     let work = async move { create_sale(&store, time_limit, request).await };
     let made = context.in_task(work).await;
     let made = made.and_then(|outcome| settle(outcome, Operation::CreateSale));
-    let made = made.map_err(|problem| if keyed { problem } else { problem.without_key(LOOK) });
-    let (sale, settled) = made?.split();
+    let (sale, settled) = made.map_err(look_first(keyed))?.split();
     let location = format!("/api/sales/{}", sale.id);
     let currency = &context.options().currency;
     created(&settled, location, &SaleDto::new(&sale, sale.created_at, currency))

@@ -9,7 +9,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::answer::{Handled, created, json, ok, respond};
-use super::body::{LOOK, key_missing, optional_key, read_object};
+use super::body::{key_missing, look_first, optional_key, read_object};
 use super::caller::{authenticate, require_admin, require_service};
 use super::context::Context;
 use super::dto::{ListDto, UserDto};
@@ -103,9 +103,8 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     }
     let keyed = key.is_some();
     let request = CreateUser { user_id: new_id(), external_id, name, opening_balance, key };
-    let made = execute(context, request).await;
-    let made = made.map_err(|problem| if keyed { problem } else { problem.without_key(LOOK) });
-    let (user, settled) = made?.split();
+    let made = execute(context, request).await.map_err(look_first(keyed))?;
+    let (user, settled) = made.split();
     created(&settled, format!("/api/users/{}", user.id), &UserDto::new(&user))
 }
 

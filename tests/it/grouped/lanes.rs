@@ -45,7 +45,7 @@ async fn who_waits_is_decided_together_and_in_the_order_of_arrival() {
 async fn the_number_of_statements_does_not_grow_with_the_group() {
     let mut counted = Vec::new();
     for size in [2, 12, 120] {
-        let (relay, service) = behind_a_wire().await;
+        let (service, relay) = behind_a_wire().await;
         let buyers = seed_buyers(&service.database, size + 1, "10.00").await;
         let sale = service.api.sale("10.00", u32::try_from(size).unwrap()).await;
         let gathered = Gathered::behind_the_sale(&service, &sale, &buyers).await;

@@ -141,7 +141,7 @@ async fn a_group_that_fails_does_not_tell_its_winners_that_nothing_was_taken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_survive_the_loss_of_their_commit() {
     for how in [Break::CutBefore, Break::CutDuring, Break::CutAfter] {
-        let (relay, service) = behind_a_wire().await;
+        let (service, relay) = behind_a_wire().await;
         let buyers = seed_buyers(&service.database, 120, "10.00").await;
         let sale = service.api.sale("10.00", 100).await;
         relay.break_next("COMMIT", &[how, how, how]);

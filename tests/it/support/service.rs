@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 
 use super::api::Api;
 use super::postgres::TestDatabase;
+use super::relay::Relay;
 
 /// The shared secret of services in mode `jwt`.
 pub(crate) const SECRET: &str = "a test secret of more than thirty-two bytes";
@@ -50,6 +51,19 @@ impl Service {
     pub(crate) async fn start_with(change: impl FnOnce(&mut RawSettings)) -> Service {
         let database = TestDatabase::create().await;
         Service::start_on(database, change).await
+    }
+
+    /// On a database of its own, with a wire in between that can be watched and broken.
+    pub(crate) async fn behind_a_wire(change: impl FnOnce(&mut RawSettings)) -> (Service, Relay) {
+        let database = TestDatabase::create().await;
+        let relay = Relay::to(&database).await;
+        let url = relay.url();
+        let service = Service::start_on(database, |raw| {
+            change(raw);
+            raw.database_url = Some(url);
+        })
+        .await;
+        (service, relay)
     }
 
     /// On a database that is already there.
