@@ -106,6 +106,7 @@ pub(crate) async fn serve() -> Outcome<()> {
             auth: AuthMode::Open,
             currency: "USD".to_owned(),
             request_timeout: Duration::from_secs(10),
+            known_sales: Arc::default(),
             rates: Arc::new(Rates::new(0, 0)),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),

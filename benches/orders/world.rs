@@ -12,6 +12,7 @@ use sqlx::{Connection, PgConnection};
 use flashdeal::adapters::postgres::connect::SessionLimits;
 use flashdeal::adapters::postgres::seed_repo::insert_users;
 use flashdeal::adapters::postgres::store::PgStore;
+use flashdeal::adapters::postgres::trust;
 use flashdeal::adapters::postgres::{audit_unhurried, connect, schema};
 use flashdeal::app::demo;
 use flashdeal::domain::Instant;
@@ -70,7 +71,7 @@ impl World {
         let url = server.make_database().await?;
         let options = connect::parse_url(&url)?;
         let mut session = PgConnection::connect_with(&options).await?;
-        if let Some(objection) = connect::objection_to(&mut session).await? {
+        if let Some(objection) = trust::objection_to(&mut session).await? {
             return Err(objection.into());
         }
         let pool = connect::pool(options, 2);

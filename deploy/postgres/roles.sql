@@ -30,6 +30,15 @@ BEGIN
         EXECUTE format('ALTER ROLE %I LOGIN NOINHERIT NOCREATEDB NOCREATEROLE', role);
     END LOOP;
 
+    -- Others' sessions and transactions, for the alarms that watch them. It shows their queries, too: leave it out
+    -- where they are nobody's business, and those alarms see this service only. It works by being inherited.
+    ALTER ROLE flashdeal_service INHERIT;
+    BEGIN
+        GRANT pg_read_all_stats TO flashdeal_service;
+    EXCEPTION WHEN insufficient_privilege THEN
+        RAISE NOTICE 'pg_read_all_stats is not yours to grant: others'' sessions will not be seen';
+    END;
+
     -- Only the migrator makes things in this schema. (Before PostgreSQL 15 everyone might.)
     made := quote_ident(current_schema());
     EXECUTE format('REVOKE CREATE ON SCHEMA %s FROM PUBLIC', made);

@@ -43,16 +43,21 @@ const LEEWAY_SECONDS: u64 = 30;
 /// The longest token worth reading, in bytes.
 const TOKEN_MAX_BYTES: usize = 8 * 1024;
 
-/// The claims that are read; others are ignored.
+/// The claims that are read; others are ignored. Times are read by `Validation`, which also names
+/// what is missing: a NumericDate may have a fraction (RFC 7519, section 2).
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
     role: String,
+    /// One: `Validation` would also take a list.
+    #[serde(default)]
     iss: String,
+    #[serde(default)]
     aud: serde_json::Value,
+    #[serde(skip_deserializing)]
     exp: u64,
-    /// For people; never read, since a NumericDate may have a fraction (RFC 7519, section 2).
+    /// For people.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     iat: Option<u64>,
 }

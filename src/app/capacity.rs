@@ -9,11 +9,11 @@ use crate::adapters::postgres::connect::SessionLimits;
 use crate::adapters::postgres::reads::PgReads;
 use crate::adapters::postgres::store::PgStore;
 use crate::logic::admission::{Admission, AdmissionOptions};
+use crate::logic::known_sales::KnownSales;
 use crate::logic::orders::Engine;
 use crate::logic::orders::alone::Alone;
 use crate::logic::orders::grouped::{Grouped, GroupedOptions};
 use crate::logic::orders::sold_out::SoldOut;
-use crate::ports::signals;
 
 /// For the pool and for files.
 const DESCRIPTORS_KEPT_FREE: u64 = 256;
@@ -23,7 +23,12 @@ pub(super) fn reserved(connections: u32) -> u32 {
 }
 
 /// The chosen engine with its queue.
-pub(super) fn engine(settings: &Settings, pool: &PgPool, reads: PgReads) -> Arc<dyn Engine> {
+pub(super) fn engine(
+    settings: &Settings,
+    pool: &PgPool,
+    reads: PgReads,
+    known: Arc<KnownSales>,
+) -> Arc<dyn Engine> {
     let slots = (settings.db_connections - reserved(settings.db_connections)) as usize;
     let time_limit = settings.request_timeout;
     // Who waited this long may still wait for key, sale and wallet.
@@ -37,7 +42,7 @@ pub(super) fn engine(settings: &Settings, pool: &PgPool, reads: PgReads) -> Arc<
         EngineChoice::Optimistic => Arc::new(Alone::optimistic(store, admission(), time_limit)),
         EngineChoice::Grouped => {
             let options = GroupedOptions { slots, waiting_max, wait_max, time_limit };
-            Arc::new(Grouped::new(store, options))
+            Arc::new(Grouped::new(store, options, known))
         }
     };
     Arc::new(SoldOut::new(engine, reads))
@@ -50,9 +55,7 @@ pub(super) fn connections_max(wanted: usize) -> usize {
     if spare < wanted {
         tracing::warn!(wanted, spare, "fewer connections than wanted; `ulimit -n` allows no more");
     }
-    let max = spare.min(wanted);
-    metrics::gauge!(signals::HTTP_CONNECTIONS_MAX).set(max as f64);
-    max
+    spare.min(wanted)
 }
 
 fn raise_descriptor_limit() -> usize {

@@ -218,10 +218,13 @@ async fn seed(database: &Database, settings: &Settings, args: &SeedArgs) -> Done
     let (balance, price) = (amount("balance", &args.balance)?, amount("price", &args.price)?);
     let name =
         ShortText::parse(&args.name).map_err(|error| Failure::usage(format!("--name: {error}")))?;
-    if !(1..=1_000_000).contains(&args.users) || args.stock > 1_000_000_000 || args.limit == Some(0)
+    let million = 1..=1_000_000;
+    if !million.contains(&args.users)
+        || args.stock > 1_000_000_000
+        || args.limit.is_some_and(|limit| !million.contains(&limit))
     {
         return Err(Failure::usage(
-            "--users takes 1 to 1000000, --stock 0 to 1000000000, --limit at least 1",
+            "--users takes 1 to 1000000, --stock 0 to 1000000000, --limit 1 to 1000000",
         ));
     }
     let pool = database.pool(settings);

@@ -11,6 +11,7 @@ use crate::adapters::postgres::connect::{self, SessionLimits};
 use crate::adapters::postgres::embedded::{EmbeddedError, EmbeddedOptions, EmbeddedServer, Found};
 use crate::adapters::postgres::schema::{self, SchemaError};
 use crate::adapters::postgres::servers::Servers;
+use crate::adapters::postgres::trust;
 use crate::ports::store::StoreError;
 
 /// A database that can be connected to.
@@ -120,10 +121,7 @@ impl Database {
         loop {
             let reason = match servers.choose().await {
                 Ok(mut connection) => {
-                    let mut objection = connect::objection_to(&mut connection).await?;
-                    if objection.is_none() {
-                        objection = connect::limits_missing(&mut connection, limits).await?;
-                    }
+                    let objection = trust::unfit(&mut connection, limits).await?;
                     connection.close().await?;
                     return objection.map_or(Ok(()), |text| Err(DatabaseError::Objection(text)));
                 }

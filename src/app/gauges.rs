@@ -1,9 +1,11 @@
 //! The gauges that nobody else sets, and the audit of the books now and then.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use sqlx::postgres::PgPool;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +15,7 @@ use crate::adapters::postgres::reads::PgReads;
 use crate::adapters::postgres::stats_repo::Sample;
 use crate::domain::id::SaleId;
 use crate::domain::sale::{Sale, SaleStatus};
+use crate::logic::known_sales::KnownSales;
 use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
 use crate::ports::signals;
@@ -44,12 +47,20 @@ pub(super) struct Gauges {
     pub(super) engine: Arc<dyn Engine>,
     /// Whether the database may be asked.
     pub(super) phase: PhaseCell,
+    /// Learns of live sales.
+    pub(super) known: Arc<KnownSales>,
+    /// Open connections allowed.
+    pub(super) connections_max: usize,
 }
 
 impl Gauges {
     /// Refreshes until told to stop. Nothing of the service's own waits for the database.
     pub(super) async fn keep(self, stop: CancellationToken) {
-        tokio::join!(self.keep_own(&stop), self.keep_looking(&stop), self.keep_audited(&stop));
+        tokio::join!(
+            persist("gauges", &stop, || self.keep_own(&stop)),
+            persist("looks at the database", &stop, || self.keep_looking(&stop)),
+            persist("audits", &stop, || self.keep_audited(&stop)),
+        );
     }
 
     async fn keep_own(&self, stop: &CancellationToken) {
@@ -127,6 +138,7 @@ impl Gauges {
         metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set(self.engine.waiting() as f64);
         metrics::gauge!(signals::ORDER_QUEUE_OLDEST).set(self.engine.oldest().as_secs_f64());
         metrics::gauge!(signals::HTTP_CONNECTIONS).set(open_connections() as f64);
+        metrics::gauge!(signals::HTTP_CONNECTIONS_MAX).set(self.connections_max as f64);
         let (version, engine) = (env!("CARGO_PKG_VERSION"), self.engine.name());
         metrics::gauge!(signals::BUILD_INFO, "version" => version, "engine" => engine).set(1.0);
     }
@@ -145,6 +157,7 @@ impl Gauges {
         let mut live = HashSet::new();
         for view in page.items {
             show_stock(&view.sale);
+            self.known.note(view.sale.id);
             shown.remove(&view.sale.id);
             live.insert(view.sale.id);
         }
@@ -158,6 +171,19 @@ impl Gauges {
             }
         }
         *shown = live;
+    }
+}
+
+/// Runs one of the loops again when it ended by a defect: a row that nobody can read must not
+/// silence the alarm that the books are off.
+async fn persist<F: Future<Output = ()>>(
+    what: &'static str,
+    stop: &CancellationToken,
+    run: impl Fn() -> F,
+) {
+    while AssertUnwindSafe(run()).catch_unwind().await.is_err() {
+        tracing::error!(what, "ended by a defect; begins again");
+        pause(stop, DATABASE_EVERY).await;
     }
 }
 

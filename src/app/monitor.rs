@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgPool;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::http::{Phase, PhaseCell};
+use crate::adapters::postgres::connect::SessionLimits;
 use crate::adapters::postgres::servers::Servers;
+use crate::adapters::postgres::trust;
 use crate::ports::signals;
 
 /// How often the database is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_millis(250);
+/// How often it is asked again whether an acknowledged order is safe there: what another server or
+/// a restart brings along is seen at once, what `pg_reload_conf()` does within this time.
+const TRUST_FOR: Duration = Duration::from_secs(30);
 /// How long its answer may take; a busy server is slow, a frozen one is away.
 const PING_MAX: Duration = Duration::from_secs(2);
 
@@ -22,15 +27,23 @@ pub struct Watch {
     pub servers: Servers,
     /// Its sessions lead to the chosen server.
     pub pool: PgPool,
+    /// What its sessions must have.
+    pub limits: SessionLimits,
     /// `Ready` while a server can write, `DatabaseAway` otherwise.
     pub phase: PhaseCell,
+}
+
+/// A session on a server that was found fit.
+struct Trusted {
+    session: PgConnection,
+    until: Instant,
 }
 
 impl Watch {
     /// Keeps the phase true and the pool on its way. It has a session of its own, so that a full
     /// pool is not mistaken for a missing database.
     pub async fn keep(self, stop: CancellationToken) {
-        let mut session: Option<PgConnection> = None;
+        let mut session: Option<Trusted> = None;
         while !stop.is_cancelled() {
             let alive = tokio::select! {
                 () = stop.cancelled() => break,
@@ -52,23 +65,37 @@ impl Watch {
         }
     }
 
-    /// A session that can write: the one that there was, or one on the server that is found now.
-    /// A search is bounded by the servers' own patience.
-    async fn look(&self, session: Option<PgConnection>) -> Result<PgConnection, String> {
-        let mut session = match session {
-            Some(session) => session,
+    /// A session that can write where nothing is lost: the one that there was, or one on the server
+    /// that is found now. A search is bounded by the servers' own patience.
+    async fn look(&self, session: Option<Trusted>) -> Result<Trusted, String> {
+        let (mut session, until) = match session {
+            Some(Trusted { session, until }) => (session, until),
             None => {
                 let found = self.servers.choose().await.map_err(|error| error.to_string())?;
                 self.servers.lead(&self.pool);
-                found
+                (found, Instant::now())
             }
         };
+        let until = match Instant::now() >= until {
+            true => self.trust(&mut session).await?,
+            false => until,
+        };
         match timeout(PING_MAX, self.servers.can_write(&mut session)).await {
-            Ok(Ok(true)) => Ok(session),
+            Ok(Ok(true)) => Ok(Trusted { session, until }),
             Ok(Ok(false)) => {
                 self.servers.leave();
                 Err("the server is read-only".to_owned())
             }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_elapsed) => Err("no answer".to_owned()),
+        }
+    }
+
+    /// Until when the server is trusted with money; the objection to it, if there is one.
+    async fn trust(&self, session: &mut PgConnection) -> Result<Instant, String> {
+        match timeout(PING_MAX, trust::unfit(session, self.limits)).await {
+            Ok(Ok(None)) => Ok(Instant::now() + TRUST_FOR),
+            Ok(Ok(Some(objection))) => Err(objection),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_elapsed) => Err("no answer".to_owned()),
         }

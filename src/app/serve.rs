@@ -33,6 +33,7 @@ use crate::adapters::http::{
 use crate::adapters::postgres::connect::SessionLimits;
 use crate::adapters::postgres::reads::PgReads;
 use crate::adapters::postgres::store::{Gate, PgStore};
+use crate::logic::known_sales::KnownSales;
 use crate::logic::orders::Engine;
 
 /// How long a request's head may take and an idle connection is kept. Longer than a person thinks.
@@ -110,33 +111,44 @@ async fn listen(
     database: Database,
     pool: PgPool,
 ) -> Result<Running, (StartError, Database)> {
-    let sockets = match bind_all(settings) {
-        Ok(sockets) => sockets,
+    let handle = telemetry::metrics().map_err(StartError::Metrics);
+    let (sockets, handle) = match bind_all(settings).and_then(|them| Ok((them, handle?))) {
+        Ok(both) => both,
         Err(error) => return Err((error, database)),
-    };
-    let handle = match telemetry::metrics() {
-        Ok(handle) => handle,
-        Err(error) => return Err((StartError::Metrics(error), database)),
     };
     let (phase, tasks) = (PhaseCell::default(), TaskTracker::new());
     let gate = Gate::new(reserved(settings.db_connections) as usize, GATE_WAIT_MAX);
     let limits = SessionLimits::under(settings.lock_timeout);
     let reads = PgReads::new(pool.clone(), gate.clone(), database.limited(settings));
-    let engine = engine(settings, &pool, reads.clone());
+    let known = Arc::<KnownSales>::default();
+    let engine = engine(settings, &pool, reads.clone(), Arc::clone(&known));
     telemetry::begin_orders_at_zero(engine.name(), &settings.currency);
     let context = Context::new(
         PgStore::gated(pool.clone(), gate).under(limits),
         reads.clone(),
         Arc::clone(&engine),
-        context_options(settings, &handle),
+        context_options(settings, &handle, Arc::clone(&known)),
         phase.clone(),
         tasks.clone(),
     );
     let (address, ops_address) = (local(&sockets.0), sockets.1.as_ref().and_then(local));
     let (stop_accepting, stop_monitors) = (CancellationToken::new(), CancellationToken::new());
-    let servers = serve_on(sockets, &context, settings, &stop_accepting, &stop_monitors);
-    let gauges =
-        Gauges { pool: pool.clone(), reads, engine: Arc::clone(&engine), phase: phase.clone() };
+    let connections_max = connections_max(settings.max_connections);
+    let options = ServerOptions {
+        connections_max,
+        header_timeout: HEADER_TIMEOUT,
+        // The rest of the grace is for work whose callers have left, and for the pool.
+        drain_max: settings.shutdown_grace * 4 / 5,
+    };
+    let servers = serve_on(sockets, &context, settings, options, &stop_accepting, &stop_monitors);
+    let gauges = Gauges {
+        pool: pool.clone(),
+        reads,
+        engine: Arc::clone(&engine),
+        phase: phase.clone(),
+        known,
+        connections_max,
+    };
     let gauges = gauges.keep(stop_monitors.clone());
     let monitors = vec![tokio::spawn(gauges), tokio::spawn(keep_up(handle, stop_monitors.clone()))];
     Ok(Running {
@@ -156,7 +168,11 @@ async fn listen(
     })
 }
 
-fn context_options(settings: &Settings, metrics: &PrometheusHandle) -> ContextOptions {
+fn context_options(
+    settings: &Settings,
+    metrics: &PrometheusHandle,
+    known_sales: Arc<KnownSales>,
+) -> ContextOptions {
     let metrics = metrics.clone();
     ContextOptions {
         auth: settings.auth.clone(),
@@ -165,6 +181,7 @@ fn context_options(settings: &Settings, metrics: &PrometheusHandle) -> ContextOp
         trusted_proxies: settings.trusted_proxies.clone(),
         cors_origins: settings.cors_origins.clone(),
         ops_apart: settings.ops_listen.is_some(),
+        known_sales,
         rates: Arc::new(Rates::new(settings.rate_per_user, settings.rate_per_address)),
         render_metrics: Arc::new(move || metrics.render()),
     }
@@ -175,15 +192,10 @@ fn serve_on(
     (public, ops): Sockets,
     context: &Context<PgStore, PgReads>,
     settings: &Settings,
+    options: ServerOptions,
     stop_accepting: &CancellationToken,
     stop_monitors: &CancellationToken,
 ) -> Vec<JoinHandle<usize>> {
-    let options = ServerOptions {
-        connections_max: connections_max(settings.max_connections),
-        header_timeout: HEADER_TIMEOUT,
-        // The rest of the grace is for work whose callers have left, and for the pool.
-        drain_max: settings.shutdown_grace * 4 / 5,
-    };
     let public = Server::public(public, context, options);
     let public = public.per_address(settings.max_connections_per_address);
     let mut servers = vec![tokio::spawn(public.run(stop_accepting.clone()))];
@@ -244,6 +256,7 @@ impl Running {
         let watch = monitor::Watch {
             servers: self.database.limited(settings),
             pool: self.pool.clone(),
+            limits: SessionLimits::under(settings.lock_timeout),
             phase: self.phase.clone(),
         };
         self.tasks.spawn(watch.keep(self.stop_monitors.clone()));

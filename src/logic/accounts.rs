@@ -84,7 +84,8 @@ impl UserWork {
         Fingerprint::of(Operation::CreateUser)
             .optional("external_id", self.request.external_id.as_ref())
             .optional("name", self.request.name.as_ref())
-            .optional("opening_balance", self.request.opening_balance)
+            // None and "0.00" make the same wallet.
+            .optional("opening_balance", self.request.opening_balance.filter(|it| !it.is_zero()))
             .finish()
     }
 }

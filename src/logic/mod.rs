@@ -5,6 +5,7 @@ pub mod admission;
 pub mod fault;
 pub mod ids;
 pub mod keyed;
+pub mod known_sales;
 pub mod orders;
 pub mod pace;
 pub mod rate;

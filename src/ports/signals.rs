@@ -30,7 +30,7 @@ pub const SECONDS: &[f64] = &[
 ];
 
 /// Bounds for the number of orders decided together.
-pub const GROUP: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+pub const GROUP: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
 
 macro_rules! signals {
     ($($constant:ident = $name:literal, $kind:expr, $help:literal;)*) => {
@@ -87,7 +87,7 @@ signals! {
     READY = "ready", Kind::Gauge, "1 while orders are taken, 0 otherwise.";
     POSTGRES_UP = "postgres_up", Kind::Gauge, "1 while the database answers and takes writes.";
     POSTGRES_CONNECTIONS = "postgres_connections", Kind::Gauge,
-        "Sessions of this database by state (active, idle, idle_in_transaction, other).";
+        "Sessions in the whole server by state (active, idle, idle_in_transaction, other).";
     POSTGRES_CONNECTIONS_MAX = "postgres_connections_max", Kind::Gauge,
         "Sessions that the server allows in all.";
     POSTGRES_LOCK_WAITERS = "postgres_lock_waiters", Kind::Gauge,

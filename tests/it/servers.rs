@@ -151,3 +151,35 @@ async fn the_service_avoids_a_standby_says_when_nobody_can_write_and_follows_the
     standby.stop().await.expect("an orderly end");
     primary.stop().await.expect("an orderly end");
 }
+
+/// A server that was right when the service started may come back from a restart with other
+/// settings. What it would acknowledge then could be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_comes_back_without_durability_takes_no_orders() {
+    let service = Service::start().await;
+    let (user, sale) = (service.api.user("9.00").await, service.api.sale("1.00", 9).await);
+    service.api.buy(&new_key(), &user, &sale).await.expect(201);
+    let name = "SELECT quote_ident(current_database())";
+    let name: String =
+        sqlx::query_scalar(name).fetch_one(&mut service.database.session().await).await.unwrap();
+    let restart = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    execute(
+        &service.database,
+        &format!("ALTER DATABASE {name} SET synchronous_commit = off; {restart}"),
+    )
+    .await;
+    // From the first order on, also before anybody has looked.
+    let reply = service.api.buy(&new_key(), &user, &sale).await;
+    reply.refused(503, "database_unavailable", "unknown", "same_key");
+    until("the service is not ready", async || readyz(&service).await == 503).await;
+    execute(
+        &service.database,
+        &format!("ALTER DATABASE {name} RESET synchronous_commit; {restart}"),
+    )
+    .await;
+    until("the service is ready again", async || readyz(&service).await == 200).await;
+    service.api.buy(&new_key(), &user, &sale).await.expect(201);
+    assert_eq!(service.api.stock(&sale).await, 7);
+    service.finish().await;
+}

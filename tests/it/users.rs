@@ -60,6 +60,12 @@ async fn a_key_makes_one_user() {
         let reply = reply.refused(422, "idempotency_key_reused", "yes", "new_key");
         assert!(reply.body["order_id"].is_null());
     }
+    // Nothing and "0.00" are the same wallet.
+    let (key, empty) =
+        (new_key(), api.post("/api/users", &new_key(), &json!({})).await.expect(201));
+    let made = api.post("/api/users", &key, &json!({})).await.expect(201);
+    let again = api.post("/api/users", &key, &json!({ "opening_balance": "0.00" })).await;
+    assert!(again.expect(201).replayed() && made.id() != empty.id());
     // The shop's id is taken whatever the key.
     let taken = api.post("/api/users", &new_key(), &body).await;
     taken.refused(409, "already_exists", "no", "never");

@@ -19,6 +19,7 @@ use super::verdict::{failed, unread};
 use crate::adapters::token::Verifier;
 use crate::domain::books::Audit;
 use crate::logic::fault::{Fault, in_a_moment};
+use crate::logic::known_sales::KnownSales;
 use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
 use crate::ports::store::StoreError;
@@ -53,6 +54,8 @@ pub struct ContextOptions {
     pub cors_origins: Vec<http::HeaderValue>,
     /// Whether `/metrics` and `/api/audit` live on an address of their own.
     pub ops_apart: bool,
+    /// Sales that somebody has seen.
+    pub known_sales: Arc<KnownSales>,
     /// How often one may order.
     pub rates: Arc<Rates>,
     /// Renders the metrics.
@@ -111,6 +114,7 @@ struct Inner<S, R> {
     audits: AuditDesk,
     sales: SalesBoard,
     looks: Semaphore,
+    strangers: Semaphore,
 }
 
 impl<S, R> Clone for Context<S, R> {
@@ -130,8 +134,9 @@ impl<S, R> Context<S, R> {
         tasks: TaskTracker,
     ) -> Self {
         let (audits, sales) = (AuditDesk::default(), SalesBoard::default());
-        let looks = Semaphore::new(1);
-        let inner = Inner { store, reads, engine, options, phase, tasks, audits, sales, looks };
+        let (looks, strangers) = (Semaphore::new(1), Semaphore::new(1));
+        let inner =
+            Inner { store, reads, engine, options, phase, tasks, audits, sales, looks, strangers };
         Context { inner: Arc::new(inner) }
     }
 
@@ -200,6 +205,19 @@ impl<S, R> Context<S, R> {
     pub(super) async fn turn_to_look(&self) -> Option<SemaphorePermit<'_>> {
         let turn = tokio::time::timeout(LOOK_WAIT_MAX, self.inner.looks.acquire());
         turn.await.ok()?.ok()
+    }
+
+    /// The turn of one who asks for what nobody has seen: a sale that may be invented, a page
+    /// behind a cursor of one's own. Anybody can ask for any number of them, and every answer is a
+    /// reading of its own; so they are read one at a time, and deposits, wallets and receipts have
+    /// the other places.
+    ///
+    /// # Errors
+    /// `overloaded` when too many ask.
+    pub(super) async fn turn_of_a_stranger(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let turn = tokio::time::timeout(LOOK_WAIT_MAX, self.inner.strangers.acquire());
+        let busy = || failed(&Fault::busy());
+        turn.await.map_err(|_elapsed| busy())?.map_err(|_closed| busy())
     }
 
     /// Reads in a task of its own, so that a caller who leaves keeps the place at the gate that

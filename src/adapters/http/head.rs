@@ -109,7 +109,8 @@ impl Head {
     /// Whether the caller wants no stored answer (RFC 9111, 5.2.1.4).
     pub(super) fn no_cache(&self) -> bool {
         let mut lines = self.headers.get_all(CACHE_CONTROL).iter();
-        lines.any(|line| line.to_str().is_ok_and(|line| line.contains("no-cache")))
+        let asks = |directive: &str| directive.trim().eq_ignore_ascii_case("no-cache");
+        lines.any(|line| line.to_str().is_ok_and(|line| line.split(',').any(asks)))
     }
 }
 

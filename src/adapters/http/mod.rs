@@ -16,6 +16,8 @@ mod dto;
 mod endpoint;
 mod fields;
 mod head;
+mod keyless;
+mod member;
 mod meters;
 mod ops;
 mod orders;

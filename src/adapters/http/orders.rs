@@ -170,9 +170,9 @@ fn count(
 
 async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id: &str) -> Handled {
     let caller = authenticate(context, head)?;
-    context.require_ready()?;
     let absent = || Problem::new(problem::ORDER_NOT_FOUND, "No order of yours has this id.");
     let id = Id::parse(&query::segment(id)).ok_or_else(absent)?;
+    context.require_ready()?;
     let order = context.read(|reads| async move { reads.find_order(id).await }).await?;
     // A foreign order is as absent as one that was never made.
     let order = order.filter(|order| caller.may_act_for(order.user_id)).ok_or_else(absent)?;
@@ -181,8 +181,8 @@ async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id
 
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
     let caller = authenticate(context, head)?;
-    context.require_ready()?;
     let (filter, from, limit) = read_filter(head.query(), caller)?;
+    context.require_ready()?;
     let page =
         context.read(|reads| async move { reads.list_orders(&filter, from, limit).await }).await?;
     let currency = &context.options().currency;

@@ -8,6 +8,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
+use super::keyless::keyless;
+
 /// What a problem says about the caller's key: was an order made under it?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charged {
@@ -199,12 +201,12 @@ impl Problem {
         self
     }
 
-    /// Where the end of a request without a key is not known, there is no "same key": says what to
-    /// do instead.
+    /// Who sent no key has no "same key". Where the end is not known, says what to do instead.
     pub(super) fn without_key(mut self, instead: &str) -> Problem {
-        if [OUTCOME_UNKNOWN.code, INTERNAL.code].contains(&self.code()) {
-            self.detail = format!("It is not known whether this request was executed. {instead}");
-        }
+        self.detail = match [OUTCOME_UNKNOWN.code, INTERNAL.code].contains(&self.code()) {
+            true => format!("It is not known whether this request was executed. {instead}"),
+            false => keyless(&self.detail),
+        };
         self
     }
 
@@ -236,13 +238,14 @@ impl Problem {
         response
     }
 
-    /// The document.
+    /// The document. Only a POST can have had a key.
     pub(super) fn document(&self, is_post: bool, request_id: &str) -> Vec<u8> {
+        let detail = if is_post { self.detail.clone() } else { keyless(&self.detail) };
         let mut document = json!({
             "type": format!("/problems/{}", self.kind.code),
             "title": self.kind.title,
             "status": self.kind.status,
-            "detail": self.detail,
+            "detail": detail,
             "code": self.kind.code,
             "instance": request_id,
         });

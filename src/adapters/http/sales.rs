@@ -18,10 +18,10 @@ use super::head::Head;
 use super::problem::{self, Problem};
 use super::query::{self, Query, cursor};
 use super::sales_board::Rendered;
-use super::verdict::settle;
+use super::verdict::{Settled, settle};
 use crate::domain::id::Id;
 use crate::domain::key::{IdempotencyKey, Operation};
-use crate::domain::sale::SaleStatus;
+use crate::domain::sale::{Sale, SaleStatus};
 use crate::logic::ids::new_id;
 use crate::logic::sales::{CreateSale, create_sale};
 use crate::ports::read::{Reads, SaleView};
@@ -75,16 +75,22 @@ async fn handle_create<S: Store, R: Reads, B: bytes::Buf, E>(
     require_admin(authenticate(context, head)?)?;
     let key = optional_key(head)?;
     let request = read_sale(read_object(head, body).await?, key)?;
-    context.require_ready()?;
-    let (store, time_limit) = (context.store().clone(), context.options().request_timeout);
     let keyed = request.key.is_some();
-    let work = async move { create_sale(&store, time_limit, request).await };
-    let made = context.in_task(work).await;
-    let made = made.and_then(|outcome| settle(outcome, Operation::CreateSale));
-    let (sale, settled) = made.map_err(look_first(keyed))?.split();
+    let (sale, settled) = execute(context, request).await.map_err(look_first(keyed))?.split();
+    context.options().known_sales.note(sale.id);
     let location = format!("/api/sales/{}", sale.id);
     let currency = &context.options().currency;
     created(&settled, location, &SaleDto::new(&sale, sale.created_at, currency))
+}
+
+async fn execute<S: Store, R: Reads>(
+    context: &Context<S, R>,
+    request: CreateSale,
+) -> Result<Settled<Sale>, Problem> {
+    context.require_ready()?;
+    let (store, time_limit) = (context.store().clone(), context.options().request_timeout);
+    let work = async move { create_sale(&store, time_limit, request).await };
+    settle(context.in_task(work).await?, Operation::CreateSale)
 }
 
 /// Reads a wish for a sale.
@@ -123,19 +129,24 @@ pub(super) fn read_sale(
 }
 
 async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id: &str) -> Handled {
-    context.require_ready()?;
     let absent = || Problem::new(problem::SALE_NOT_FOUND, "No sale has this id.");
     let id = Id::parse(&query::segment(id)).ok_or_else(absent)?;
+    context.require_ready()?;
+    let known = &context.options().known_sales;
     let read = async {
+        let _turn = match known.has(id) {
+            true => None,
+            false => Some(context.turn_of_a_stranger().await?),
+        };
         let view = context.read(move |reads| async move { reads.find_sale(id).await }).await?;
         let SaleView { sale, read_at } = view.ok_or_else(absent)?;
+        known.note(id);
         Rendered::new(&SaleDto::new(&sale, read_at, &context.options().currency))
     };
     context.sales().answer(head, &id.to_string(), read).await
 }
 
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
-    context.require_ready()?;
     let mut query = Query::parse(head.query());
     let status = query.take("status", |text| {
         SaleStatus::from_name(text)
@@ -144,9 +155,14 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let limit = query.limit();
     let from = query.take("cursor", |text| cursor::to_since('t', text));
     query.finish()?;
+    context.require_ready()?;
     // What stands behind a cursor is not looked at by many, and there is no end of cursors.
     let question = from.is_none().then(|| format!("{status:?} {limit}"));
     let read = async {
+        let _turn = match from {
+            None => None,
+            Some(_) => Some(context.turn_of_a_stranger().await?),
+        };
         let read = move |reads: R| async move { reads.list_sales(status, from, limit).await };
         let page = context.read(read).await?;
         let currency = &context.options().currency;

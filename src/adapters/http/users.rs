@@ -155,21 +155,21 @@ async fn execute<S: Store, R: Reads>(
 
 async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id: &str) -> Handled {
     require_service(authenticate(context, head)?)?;
-    context.require_ready()?;
     let id = user_in_path(id)?;
+    context.require_ready()?;
     let user = context.read(|reads| async move { reads.find_user(id).await }).await?;
     ok(&UserDto::new(&user.ok_or_else(absent)?))
 }
 
 async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -> Handled {
     require_service(authenticate(context, head)?)?;
-    context.require_ready()?;
     let mut query = Query::parse(head.query());
     let external_id =
         query.take("external_id", |text| ShortText::parse(text).map_err(|error| error.to_string()));
     let limit = query.limit();
     let from = query.take("cursor", |text| cursor::to_since('u', text));
     query.finish()?;
+    context.require_ready()?;
     let page = context
         .read(|reads| async move { reads.list_users(external_id.as_ref(), from, limit).await })
         .await?;

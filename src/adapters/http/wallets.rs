@@ -81,11 +81,11 @@ async fn handle_entries<S: Store, R: Reads>(
     let caller = authenticate(context, head)?;
     let user = user_in_path(id)?;
     require_own(caller, user)?;
-    context.require_ready()?;
     let mut query = Query::parse(head.query());
     let limit = query.limit();
     let before = query.take("cursor", cursor::to_entry);
     query.finish()?;
+    context.require_ready()?;
     let page = context
         .read(|reads| async move { reads.list_entries(user, before, limit).await })
         .await?

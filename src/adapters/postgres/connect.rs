@@ -9,12 +9,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
-use crate::ports::store::StoreError;
-
-use super::error::store_error;
 use super::servers::Servers;
+use super::trust::objection_to;
 
 /// How a transaction of the house that writes begins: whatever a database or a role defaults to,
 /// and told no at once by a read-only server.
@@ -53,7 +51,7 @@ impl SessionLimits {
     }
 
     /// Zero would switch the limit off.
-    fn idle_in_transaction(&self) -> Duration {
+    pub(super) fn idle_in_transaction(&self) -> Duration {
         (self.lock_timeout * 3 / 4).max(Duration::from_millis(1))
     }
 
@@ -166,13 +164,18 @@ pub fn pool(servers: impl Into<Servers>, connections: u32) -> PgPool {
         .connect_lazy_with(chosen)
 }
 
-/// A vanished client is noticed while its statement waits for a lock. Not every platform can.
+/// No session takes orders that its server could lose. And a vanished client is noticed while its
+/// statement waits for a lock; not every platform can.
 async fn after_connect(
     servers: &Servers,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     if !servers.fit(connection).await? {
         return Err(sqlx::Error::Protocol("the server cannot write".to_owned()));
+    }
+    let objection = objection_to(connection).await;
+    if let Some(objection) = objection.map_err(|error| sqlx::Error::Protocol(error.to_string()))? {
+        return Err(sqlx::Error::Protocol(objection));
     }
     let check = sqlx::query("SET client_connection_check_interval = '5s'");
     match check.execute(&mut *connection).await {
@@ -183,73 +186,6 @@ async fn after_connect(
         }
         Err(error) => Err(error),
     }
-}
-
-/// What is wrong with the limits of a session, as a sentence; `None` when they nest. They travel as
-/// start-up options, and a pooler in transaction mode drops those.
-///
-/// # Errors
-/// [`StoreError`] when its server does not answer.
-pub async fn limits_missing(
-    connection: &mut PgConnection,
-    limits: SessionLimits,
-) -> Result<Option<String>, StoreError> {
-    let question = "SELECT name, setting::bigint FROM pg_settings WHERE name IN
-        ('idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout')
-        ORDER BY name";
-    let rows = sqlx::raw_sql(question).fetch_all(connection).await.map_err(store_error)?;
-    let found: Result<Vec<(String, i64)>, sqlx::Error> =
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
-    let found = found.map_err(store_error)?;
-    let [(_, idle), (_, lock), (_, statement)] = found.as_slice() else {
-        return Ok(None);
-    };
-    if 0 < *idle && idle < lock && lock < statement {
-        return Ok(None);
-    }
-    let wanted = [
-        ("idle_in_transaction_session_timeout", limits.idle_in_transaction()),
-        ("lock_timeout", limits.lock_timeout),
-        ("statement_timeout", limits.statement_timeout),
-    ];
-    let wanted = wanted.map(|(name, limit)| format!("{name} = '{}ms'", limit.as_millis()));
-    Ok(Some(format!(
-        "the limits of sessions do not reach this server (idle_in_transaction_session_timeout \
-         {idle}, lock_timeout {lock}, statement_timeout {statement} ms), as behind a pooler that \
-         drops them; give them to the role with ALTER ROLE … SET: {}",
-        wanted.join(", ")
-    )))
-}
-
-/// The oldest server that is supported, as `server_version_num`.
-pub const SERVER_VERSION_MIN: i32 = 140_000;
-
-/// What is wrong with a server, as a sentence; `None` when it can be trusted with money.
-///
-/// # Errors
-/// [`StoreError`] when it does not answer.
-pub async fn objection_to(connection: &mut PgConnection) -> Result<Option<String>, StoreError> {
-    let row = sqlx::query!(
-        r#"SELECT current_setting('server_version_num')::integer AS "version!",
-                  current_setting('server_version') AS "version_text!",
-                  current_setting('fsync') AS "fsync!",
-                  current_setting('synchronous_commit') AS "synchronous_commit!",
-                  current_setting('full_page_writes') AS "full_page_writes!",
-                  pg_is_in_recovery() AS "standby!""#
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(store_error)?;
-    let off = |name: &str, value: &str| {
-        (value == "off")
-            .then(|| format!("{name} is off: an acknowledged order could be lost; set {name} = on"))
-    };
-    Ok((row.version < SERVER_VERSION_MIN)
-        .then(|| format!("PostgreSQL {} is too old: 14 or newer is needed", row.version_text))
-        .or_else(|| row.standby.then(|| "this server is a standby and cannot write".to_owned()))
-        .or_else(|| off("fsync", &row.fsync))
-        .or_else(|| off("full_page_writes", &row.full_page_writes))
-        .or_else(|| off("synchronous_commit", &row.synchronous_commit)))
 }
 
 #[cfg(test)]

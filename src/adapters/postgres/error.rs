@@ -13,6 +13,7 @@ const QUERY_CANCELED: &str = "57014";
 const UNIQUE_VIOLATION: &str = "23505";
 const IN_FAILED_TRANSACTION: &str = "25P02";
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
+const TRANSACTION_TIMEOUT: &str = "25P04";
 const READ_ONLY_TRANSACTION: &str = "25006";
 const STATEMENT_COMPLETION_UNKNOWN: &str = "40003";
 
@@ -39,7 +40,9 @@ fn by_sqlstate(sqlstate: String, constraint: Option<String>, message: &str) -> S
         SERIALIZATION_FAILURE | DEADLOCK_DETECTED => StoreError::Retry { sqlstate },
         LOCK_NOT_AVAILABLE | QUERY_CANCELED => StoreError::LockTimeout { sqlstate },
         UNIQUE_VIOLATION => StoreError::Duplicate { constraint: constraint.unwrap_or_default() },
-        IN_FAILED_TRANSACTION | IDLE_IN_TRANSACTION_TIMEOUT => StoreError::Lost(text()),
+        IN_FAILED_TRANSACTION | IDLE_IN_TRANSACTION_TIMEOUT | TRANSACTION_TIMEOUT => {
+            StoreError::Lost(text())
+        }
         READ_ONLY_TRANSACTION => StoreError::Unavailable(text()),
         // Insufficient resources: connections, disk, memory.
         code if code.starts_with("53") => StoreError::Unavailable(text()),
@@ -107,6 +110,7 @@ mod tests {
             ("23503", "invariant"),
             ("25P02", "lost"),
             ("25P03", "lost"),
+            ("25P04", "lost"),
             ("08006", "lost"),
             ("57P01", "lost"),
             ("57P03", "lost"),

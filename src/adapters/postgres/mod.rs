@@ -23,6 +23,7 @@ pub mod servers;
 mod session;
 pub mod stats_repo;
 pub mod store;
+pub mod trust;
 mod user_repo;
 mod verify_repo;
 mod wallet_repo;

@@ -12,13 +12,13 @@ pub const BUSY_TABLES: [&str; 5] =
 /// One sample.
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
-    /// Sessions of this database by state.
+    /// Everyone's sessions in the whole server by state.
     pub connections: [(&'static str, i64); 4],
     /// Sessions that the server allows.
     pub connections_max: i64,
-    /// Sessions that wait for a lock.
+    /// Sessions of this database that wait for a lock.
     pub lock_waiters: i64,
-    /// Age of the oldest open transaction, in seconds.
+    /// Age of the oldest open transaction in this database, in seconds.
     pub oldest_transaction_seconds: f64,
     /// Committed transactions since the server's counters began.
     pub committed: i64,
@@ -30,6 +30,8 @@ pub struct Sample {
     pub rows: Vec<(String, i64, i64)>,
 }
 
+/// Of sessions that are not its own a role without `pg_read_all_stats` sees only that they are
+/// there: neither kind nor state. They count as other.
 const SESSIONS: &str = "
     SELECT count(*) FILTER (WHERE state = 'active'),
            count(*) FILTER (WHERE state = 'idle'),
@@ -37,11 +39,13 @@ const SESSIONS: &str = "
            count(*) FILTER (WHERE state IS NULL OR state NOT IN
                             ('active', 'idle', 'idle in transaction',
                              'idle in transaction (aborted)')),
-           count(*) FILTER (WHERE wait_event_type = 'Lock'),
-           coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float8,
+           count(*) FILTER (WHERE wait_event_type = 'Lock' AND datname = current_database()),
+           coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)
+                            FILTER (WHERE datname = current_database())), 0)::float8,
            current_setting('max_connections')::bigint
     FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend'";
+    WHERE datname IS NOT NULL AND usename IS NOT NULL
+      AND coalesce(backend_type, 'client backend') = 'client backend'";
 
 const DATABASE: &str = "
     SELECT xact_commit, xact_rollback, pg_database_size(datid)

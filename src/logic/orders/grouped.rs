@@ -14,6 +14,10 @@
 //! are saved a turn.
 //!
 //! What cannot be decided together is decided apart (`apart`).
+//!
+//! Each lane takes a slot in its turn, so orders for a thousand invented sales would stand a
+//! thousand times before those of the one that exists. A lane of a sale that nobody has seen yet
+//! has a quarter of the slots, and of the places in line no more than any one sale.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +34,10 @@ use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
 use super::{Deciding, Engine, OrderAnswer};
 use crate::domain::id::SaleId;
 use crate::domain::order::PlaceOrder;
+use crate::domain::refusal::Refusal;
 use crate::logic::fault::Fault;
-use crate::logic::keyed::count_all;
+use crate::logic::keyed::{Answer, count_all};
+use crate::logic::known_sales::KnownSales;
 use crate::logic::pace::Pace;
 use crate::logic::transact::transact;
 use crate::ports::signals;
@@ -66,20 +72,24 @@ struct Shared<S> {
     pace: Pace,
     distance: Distance,
     slots: Semaphore,
+    /// Of the slots, those for sales that nobody has seen.
+    strangers: Semaphore,
+    known: Arc<KnownSales>,
     options: GroupedOptions,
 }
 
 impl<S: Store> Grouped<S> {
-    /// An engine without lanes.
-    pub fn new(store: S, options: GroupedOptions) -> Grouped<S> {
+    /// An engine without lanes. It notes in `known` which sales exist, as others do.
+    pub fn new(store: S, options: GroupedOptions, known: Arc<KnownSales>) -> Grouped<S> {
         let limits = LaneLimits {
             per_sale: options.waiting_max,
             total: options.waiting_max.saturating_mul(TOTAL_PER_SALE),
             wait_max: options.wait_max,
         };
         let (lanes, slots) = (Lanes::new(limits), Semaphore::new(options.slots));
+        let strangers = Semaphore::new((options.slots / 4).max(1));
         let (pace, distance) = (Pace::default(), Distance::default());
-        let shared = Shared { store, lanes, pace, distance, slots, options };
+        let shared = Shared { store, lanes, pace, distance, slots, strangers, known, options };
         Grouped { shared: Arc::new(shared) }
     }
 }
@@ -92,7 +102,8 @@ impl<S: Store> Engine for Grouped<S> {
     fn place(&self, order: PlaceOrder) -> Deciding {
         let sale = order.sale_id;
         let (answer, decided) = oneshot::channel();
-        match self.shared.lanes.join(Waiting { order, arrived: Instant::now(), answer }) {
+        let waiting = Waiting { order, arrived: Instant::now(), answer };
+        match self.shared.lanes.join(waiting, !self.shared.known.has(sale)) {
             Ok(Joined::Running) => {}
             Ok(Joined::StartRunner) => {
                 // The first of a lane takes it to the database itself: a lone order is decided
@@ -163,6 +174,10 @@ impl<S: Store> Drop for Turn<S> {
 /// Takes what waits and decides it.
 async fn run<S: Store>(turn: Turn<S>) {
     let (shared, sale) = (Arc::clone(&turn.shared), turn.sale);
+    let _stranger = match shared.lanes.is_of_stranger(sale) && !shared.known.has(sale) {
+        true => shared.strangers.acquire().await.ok(),
+        false => None,
+    };
     // The slot first: while a lane waits for it, its next group grows.
     let Ok(_slot) = shared.slots.acquire().await else { return };
     let taken = shared.lanes.take(sale, GROUP_MAX);
@@ -197,6 +212,10 @@ impl<S: Store> Shared<S> {
             }
             match decided {
                 Ok(answers) => {
+                    if answers.iter().any(is_of_a_sale) {
+                        self.known.note(sale);
+                        self.lanes.known(sale);
+                    }
                     count_all(&answers);
                     self.pace.decided(part.len());
                     let answered = part.into_iter().zip(answers);
@@ -246,8 +265,20 @@ impl<S: Store> Shared<S> {
     fn turn_away(&self, mut waiting: Vec<Waiting>, wait_max: Duration) -> Vec<Waiting> {
         let now = Instant::now();
         let late = waiting.extract_if(.., |one| now - one.arrived > wait_max);
-        late.for_each(|one| one.tell(Err(self.pace.shed("waited_too_long", 1))));
+        let turned_away = || self.pace.shed("waited_too_long", self.lanes.waiting() + 1);
+        late.for_each(|one| one.tell(Err(turned_away())));
         waiting
+    }
+}
+
+/// Whether an answer says that its sale exists.
+fn is_of_a_sale(answer: &OrderAnswer) -> bool {
+    match answer {
+        Answer::Made(_) | Answer::Replayed(_) => true,
+        Answer::Refused(refusal) => {
+            !matches!(refusal, Refusal::SaleNotFound | Refusal::OrderExpired { .. })
+        }
+        Answer::KeyReused { .. } => false,
     }
 }
 

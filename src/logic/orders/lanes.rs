@@ -29,7 +29,7 @@ pub(super) struct Waiting {
 /// How many may wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LaneLimits {
-    /// For one sale.
+    /// For one sale; and for all those together that may be invented.
     pub(super) per_sale: usize,
     /// In all.
     pub(super) total: usize,
@@ -65,9 +65,18 @@ pub(super) struct Lanes {
 
 #[derive(Default)]
 struct State {
-    by_sale: HashMap<SaleId, VecDeque<Waiting>>,
+    by_sale: HashMap<SaleId, Lane>,
     waiting: usize,
+    /// Of these, in lanes of strangers.
+    strangers: usize,
     closed: bool,
+}
+
+/// Who waits for one sale.
+struct Lane {
+    queue: VecDeque<Waiting>,
+    /// Nobody had seen the sale when the lane was made.
+    stranger: bool,
 }
 
 impl Lanes {
@@ -76,25 +85,32 @@ impl Lanes {
         Lanes { limits, state: Mutex::default() }
     }
 
-    /// Joins the lane of the order's sale, at its end.
-    pub(super) fn join(&self, waiting: Waiting) -> Result<Joined, NotJoined> {
+    /// Joins the lane of the order's sale, at its end. The lane of a `stranger`, a sale that nobody
+    /// has seen, takes no places from the others.
+    pub(super) fn join(&self, waiting: Waiting, stranger: bool) -> Result<Joined, NotJoined> {
         let mut state = self.lock();
         if state.closed {
             return Err(NotJoined::Closed);
         }
         let sale = waiting.order.sale_id;
         let lane = state.by_sale.get(&sale);
-        let in_lane = lane.map_or(0, VecDeque::len);
+        let in_lane = lane.map_or(0, |lane| lane.queue.len());
+        let stranger = lane.map_or(stranger, |lane| lane.stranger);
+        if stranger && state.strangers >= self.limits.per_sale {
+            return Err(NotJoined::Full(state.strangers));
+        }
         if in_lane >= self.limits.per_sale || state.waiting >= self.limits.total {
             return Err(NotJoined::Full(in_lane));
         }
-        let oldest = lane.and_then(VecDeque::front);
+        let oldest = lane.and_then(|lane| lane.queue.front());
         if oldest.is_some_and(|oldest| oldest.arrived.elapsed() > self.limits.wait_max) {
             return Err(NotJoined::Stuck(in_lane));
         }
         let joined = if lane.is_some() { Joined::Running } else { Joined::StartRunner };
-        state.by_sale.entry(sale).or_default().push_back(waiting);
+        let made = || Lane { queue: VecDeque::new(), stranger };
+        state.by_sale.entry(sale).or_insert_with(made).queue.push_back(waiting);
         state.waiting += 1;
+        state.strangers += usize::from(stranger);
         Ok(joined)
     }
 
@@ -102,16 +118,32 @@ impl Lanes {
     pub(super) fn take(&self, sale: SaleId, most: usize) -> Vec<Waiting> {
         let mut state = self.lock();
         let Some(lane) = state.by_sale.get_mut(&sale) else { return Vec::new() };
-        let count = lane.len().min(most);
-        let taken: Vec<Waiting> = lane.drain(..count).collect();
+        let count = lane.queue.len().min(most);
+        let taken: Vec<Waiting> = lane.queue.drain(..count).collect();
+        let strangers = if lane.stranger { taken.len() } else { 0 };
         state.waiting -= taken.len();
+        state.strangers -= strangers;
         taken
+    }
+
+    /// Whether a lane is one of a sale that nobody had seen when it was made.
+    pub(super) fn is_of_stranger(&self, sale: SaleId) -> bool {
+        self.lock().by_sale.get(&sale).is_some_and(|lane| lane.stranger)
+    }
+
+    /// The sale of a lane was seen.
+    pub(super) fn known(&self, sale: SaleId) {
+        let mut state = self.lock();
+        let Some(lane) = state.by_sale.get_mut(&sale).filter(|lane| lane.stranger) else { return };
+        lane.stranger = false;
+        let waiting = lane.queue.len();
+        state.strangers -= waiting;
     }
 
     /// Ends a lane in which nobody waits; `false` when somebody does.
     pub(super) fn end(&self, sale: SaleId) -> bool {
         let mut state = self.lock();
-        let empty = state.by_sale.get(&sale).is_none_or(VecDeque::is_empty);
+        let empty = state.by_sale.get(&sale).is_none_or(|lane| lane.queue.is_empty());
         if empty {
             state.by_sale.remove(&sale);
         }
@@ -126,7 +158,7 @@ impl Lanes {
     /// How long the order that has waited longest has waited.
     pub(super) fn oldest(&self) -> Duration {
         let state = self.lock();
-        let fronts = state.by_sale.values().filter_map(VecDeque::front);
+        let fronts = state.by_sale.values().filter_map(|lane| lane.queue.front());
         fronts.map(|front| front.arrived.elapsed()).max().unwrap_or_default()
     }
 
@@ -168,13 +200,32 @@ mod tests {
         let lanes = Lanes::new(LaneLimits { per_sale: 8, total: 16, wait_max });
         let (one, other): (SaleId, SaleId) = (new_id(), new_id());
         assert_eq!(lanes.oldest(), Duration::ZERO);
-        assert_eq!(lanes.join(waiting(one)), Ok(Joined::StartRunner));
+        assert_eq!(lanes.join(waiting(one), false), Ok(Joined::StartRunner));
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(lanes.join(waiting(other)), Ok(Joined::StartRunner));
-        assert_eq!(lanes.join(waiting(other)), Ok(Joined::Running));
+        assert_eq!(lanes.join(waiting(other), false), Ok(Joined::StartRunner));
+        assert_eq!(lanes.join(waiting(other), false), Ok(Joined::Running));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!((lanes.oldest(), lanes.waiting()), (Duration::from_secs(3), 3));
         assert_eq!(lanes.take(one, 8).len(), 1);
         assert_eq!((lanes.oldest(), lanes.waiting()), (Duration::from_secs(1), 2));
+    }
+
+    #[test]
+    fn strangers_take_no_places_from_sales_that_exist() {
+        let wait_max = Duration::from_secs(60);
+        let lanes = Lanes::new(LaneLimits { per_sale: 2, total: 8, wait_max });
+        let (real, found): (SaleId, SaleId) = (new_id(), new_id());
+        assert_eq!(lanes.join(waiting(found), true), Ok(Joined::StartRunner));
+        assert_eq!(lanes.join(waiting(new_id()), true), Ok(Joined::StartRunner));
+        assert_eq!(lanes.join(waiting(new_id()), true), Err(NotJoined::Full(2)));
+        assert_eq!(lanes.join(waiting(real), false), Ok(Joined::StartRunner));
+        assert!(lanes.is_of_stranger(found) && !lanes.is_of_stranger(real));
+        lanes.known(found);
+        assert!(!lanes.is_of_stranger(found));
+        assert_eq!(lanes.join(waiting(found), false), Ok(Joined::Running));
+        assert_eq!(lanes.join(waiting(new_id()), true), Ok(Joined::StartRunner));
+        assert_eq!(lanes.take(found, 8).len(), 2);
+        assert_eq!(lanes.join(waiting(new_id()), true), Err(NotJoined::Full(2)));
+        assert_eq!(lanes.waiting(), 3);
     }
 }

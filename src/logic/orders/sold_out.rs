@@ -173,6 +173,7 @@ impl<R: Reads> Known<R> {
 
     /// Looks at the wanted sales until nobody wants them any more.
     async fn watch(self: Arc<Self>) {
+        let _watching = Watching(Arc::clone(&self));
         let mut looked = true;
         loop {
             let wanted: Vec<SaleId> = {
@@ -242,6 +243,18 @@ impl<R: Reads> Known<R> {
             if bought.len() < ORDERS_AT_A_TIME as usize {
                 return Ok(true);
             }
+        }
+    }
+}
+
+/// Whoever watches. A watch that ends by a defect leaves nothing to believe, and the next who asks
+/// begins another.
+struct Watching<R: Reads>(Arc<Known<R>>);
+
+impl<R: Reads> Drop for Watching<R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            *self.0.write() = State::default();
         }
     }
 }

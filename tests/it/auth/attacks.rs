@@ -80,8 +80,8 @@ async fn numbers_beyond_every_clock_and_claims_that_say_two_things_are_refused()
     for exp in [json!(1.8e19), json!(u64::MAX), json!(1e308), json!([now]), json!({}), json!(true)]
     {
         let reply = api.with_token(&hs256(&with("exp", exp.clone()))).get("/api/users").await;
-        // Far in the future is a valid time; what is no whole number of seconds is not.
-        if exp == json!(u64::MAX) {
+        // Far in the future is a valid time.
+        if [json!(u64::MAX), json!(1.8e19)].contains(&exp) {
             assert_ne!(reply.status.as_u16(), 500, "{reply:?}");
         } else {
             refused(&reply, &format!("exp {exp}"));

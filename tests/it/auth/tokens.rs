@@ -107,6 +107,7 @@ async fn a_token_with_a_wrong_claim_is_refused() {
     let now = get_current_timestamp();
     for (what, claims) in [
         ("as it should be", claims()),
+        ("exp with a fraction", with("exp", json!(now as f64 + 100.5))),
         ("within the leeway of exp", with("exp", json!(now - 5))),
         ("within the leeway of nbf", with("nbf", json!(now + 5))),
         ("one audience of several", with("aud", json!(["shop", "flashdeal"]))),

@@ -143,8 +143,10 @@ async fn unknown_flags_and_commands_are_the_callers_mistake() {
 #[tokio::test]
 async fn seed_refuses_amounts_that_are_no_money() {
     let database = TestDatabase::create().await;
-    for (name, value) in [("--balance", "5"), ("--price", "-1.00"), ("--users", "0")] {
-        let mut arguments = vec!["seed"];
+    let bad = [("--balance", "5"), ("--price", "-1.00"), ("--users", "0"), ("--limit", "1000001")];
+    for (name, value) in bad {
+        let mut arguments = vec!["seed", "--limit"];
+        arguments.push(if name == "--limit" { value } else { "1" });
         for (flag, good) in
             [("--users", "1"), ("--balance", "1.00"), ("--stock", "1"), ("--price", "1.00")]
         {

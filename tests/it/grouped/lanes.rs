@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use flashdeal::adapters::memory::{MemoryStore, MemoryTransaction};
 use flashdeal::domain::id::{Id, UserId};
+use flashdeal::domain::refusal::Refusal;
 use flashdeal::logic::keyed::Answer;
+use flashdeal::logic::known_sales::KnownSales;
 use flashdeal::logic::orders::Engine;
 use flashdeal::logic::orders::grouped::{GROUP_MAX, Grouped, GroupedOptions};
 use flashdeal::ports::store::{Store, StoreError, Transaction};
@@ -80,7 +82,7 @@ async fn of_ten_thousand_pairs_the_first_to_come_is_decided_first() {
     make_user(&mut transaction, user, 100).await;
     assert!(transaction.insert_sale(&open_sale(7, 0, 20_000)).await.unwrap());
     transaction.commit().await.unwrap();
-    let engine = Grouped::new(store.clone(), options());
+    let engine = Grouped::new(store.clone(), options(), Arc::default());
     let mut decisions = JoinSet::new();
     for place in 0..20_000_u32 {
         let order =
@@ -133,7 +135,11 @@ fn a_runtime_that_ends_takes_full_lanes_with_it() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (asked, mut begins) = watch::channel(0);
     let answers = Arc::new(Semaphore::new(0));
-    let engine = Grouped::new(Distant { store: MemoryStore::default(), answers, asked }, options());
+    let engine = Grouped::new(
+        Distant { store: MemoryStore::default(), answers, asked },
+        options(),
+        Arc::default(),
+    );
     let (user, sale) = (UserId::new(Uuid::from_u128(0xb1)), Id::new(Uuid::from_u128(7)));
     let place = |number: u128| engine.place(wish(number, user, sale, &format!("k{number}")));
     let first = runtime.spawn(place(1));
@@ -154,7 +160,11 @@ async fn who_comes_while_begin_is_under_way_comes_along_as_far_as_there_is_room(
     transaction.commit().await.unwrap();
     store.world().await.now = year(2026);
     let (answers, (asked, mut begins)) = (Arc::new(Semaphore::new(0)), watch::channel(0));
-    let engine = Grouped::new(Distant { store, answers: Arc::clone(&answers), asked }, options());
+    let engine = Grouped::new(
+        Distant { store, answers: Arc::clone(&answers), asked },
+        options(),
+        Arc::default(),
+    );
     let place =
         |number: usize| engine.place(wish(number as u128 + 1, user, sale, &format!("k{number}")));
     let first = tokio::spawn(place(0));
@@ -205,4 +215,47 @@ async fn two_instances_with_lanes_on_one_sale_sell_each_unit_once() {
     assert_eq!(first.api.stock(&sale).await, 0);
     first.finish().await;
     second.finish().await;
+}
+
+/// Fifty sales that somebody invented each have an order, four groups may be decided at a time, and
+/// the database takes its time. An order of a sale that is known to exist stands behind none.
+#[tokio::test]
+async fn invented_sales_do_not_stand_before_one_that_exists() {
+    let (store, user) = (MemoryStore::default(), UserId::new(Uuid::from_u128(0xb1)));
+    let (seen, unseen) = (Id::new(Uuid::from_u128(7)), Id::new(Uuid::from_u128(8)));
+    let mut transaction = store.begin().await.unwrap();
+    for sale in [7, 8] {
+        assert!(transaction.insert_sale(&open_sale(sale, 0, 9)).await.unwrap());
+    }
+    make_user(&mut transaction, user, 100).await;
+    transaction.commit().await.unwrap();
+    store.world().await.now = year(2026);
+    let (answers, (asked, mut begins)) = (Arc::new(Semaphore::new(0)), watch::channel(0));
+    let known = Arc::<KnownSales>::default();
+    known.note(seen);
+    let store = Distant { store, answers: Arc::clone(&answers), asked };
+    let options = GroupedOptions { slots: 4, ..options() };
+    let engine = Grouped::new(store, options, Arc::clone(&known));
+    let place = |number: u128, sale| {
+        tokio::spawn(engine.place(wish(number, user, sale, &format!("k{number}"))))
+    };
+    let invented: Vec<_> =
+        (100..150).map(|number| place(number, Id::new(Uuid::from_u128(number)))).collect();
+    begins.wait_for(|asked| *asked == 1).await.unwrap();
+    let real = place(1, seen);
+    let found = place(2, unseen);
+    let second = tokio::time::timeout(Duration::from_secs(10), begins.wait_for(|it| *it == 2));
+    second.await.expect("a turn of its own").unwrap();
+    assert_eq!(engine.waiting(), 50, "the others stand behind the first that was invented");
+    answers.add_permits(1_000);
+    for (order, sequence) in [(real, 1), (found, 1)] {
+        match order.await.unwrap() {
+            Ok(Answer::Made(order)) => assert_eq!(order.sequence, sequence),
+            other => panic!("{other:?}"),
+        }
+    }
+    for order in invented {
+        assert!(matches!(order.await.unwrap(), Ok(Answer::Refused(Refusal::SaleNotFound))));
+    }
+    assert!(known.has(unseen), "whose order was decided is known to exist");
 }
