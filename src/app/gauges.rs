@@ -239,3 +239,20 @@ async fn audit(reads: &PgReads) -> Option<f64> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_ends_by_a_defect_begins_again() {
+        let (runs, stop) = (AtomicUsize::new(0), CancellationToken::new());
+        persist("a test", &stop, || async {
+            assert!(runs.fetch_add(1, Ordering::Relaxed) >= 2, "a defect");
+        })
+        .await;
+        assert_eq!(runs.into_inner(), 3);
+    }
+}

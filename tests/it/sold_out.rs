@@ -14,7 +14,7 @@ use crate::store_contract::worlds::wish;
 use crate::support::Service;
 use crate::support::api::{Reply, new_key};
 use crate::support::crowd::seed_buyers;
-use crate::support::locks::{Held, run, until};
+use crate::support::locks::{Held, execute, run, until};
 use crate::support::relay::Break;
 
 /// A sale whose three units are gone, known to be so, with its row held against everyone: whatever
@@ -103,6 +103,24 @@ async fn who_never_bought_is_told_from_memory_and_a_winner_never_is() {
     let reply = api.post("/api/orders", &new_key(), &order).await;
     assert_eq!(reply.code(), "concurrent_conflict");
     shop.held.release().await;
+    shop.service.finish().await;
+}
+
+/// A row that nobody can read ends the watch by a defect of ours. When it is repaired, the next who
+/// asks begins another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_ends_by_a_defect_is_begun_again() {
+    let shop = SoldOut::start().await;
+    shop.held.release().await;
+    let (service, sale) = (&shop.service, &shop.sale);
+    execute(&service.database, "ALTER TABLE sales DISABLE TRIGGER USER").await;
+    let until_when = |end: &str| format!("UPDATE sales SET ends_at = {end} WHERE id = '{sale}'");
+    execute(&service.database, &until_when("'infinity'")).await;
+    let order = async || service.api.buy(&new_key(), &shop.others[7], sale).await;
+    until("nobody can read the sale", async || order().await.code() == "internal").await;
+    execute(&service.database, &until_when("NULL")).await;
+    until("it is sold out again", async || order().await.code() == "out_of_stock").await;
+    sold_out_by_heart(service, &shop.others[7], sale).await.release().await;
     shop.service.finish().await;
 }
 
