@@ -20,7 +20,7 @@ supply_chain() {
   quietly fetch cargo fetch --locked # a build takes what this platform needs, the lists are of all
   "$deny" --offline check bans licenses sources
   "$deny" check advisories >"$log" 2>&1 && { echo 'advisories ok'; return 0; }
-  grep -qiE 'resolve host|unable to access|failed to (fetch|connect)|error sending request|timed out|403|404' "$log" || { cat "$log"; return 1; }
+  grep -q 'failed to fetch advisory database' "$log" || { cat "$log"; return 1; }
   echo 'SKIPPED: advisories, RustSec is out of reach'
 }
 

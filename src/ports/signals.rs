@@ -66,7 +66,7 @@ signals! {
     ORDERS_SHED = "orders_shed_total", Kind::Counter,
         "Orders refused without being looked at, by reason.";
     LOCK_WAIT = "db_lock_wait_seconds", Kind::Histogram(SECONDS),
-        "Duration of the statement that takes a lock, by lock (key, sale, wallet).";
+        "Time until a lock was had, by lock (key, sale, wallet).";
     TRANSACTION_DURATION = "db_transaction_duration_seconds", Kind::Histogram(SECONDS),
         "Time from BEGIN to the end of a transaction, by transaction and outcome.";
     POOL_CONNECTIONS = "db_pool_connections", Kind::Gauge,
