@@ -24,6 +24,7 @@ mod session;
 pub mod stats_repo;
 pub mod store;
 mod user_repo;
+mod verify_laws;
 mod verify_repo;
 mod wallet_repo;
 
