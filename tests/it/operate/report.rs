@@ -171,6 +171,11 @@ async fn books_that_are_off_are_named_for_this_sale_only() {
         ),
         ("order_paid", rewritten(&order, "reference = 'x'"), rewritten(&order, "reference = NULL")),
         (
+            "order_paid",
+            rewritten(&order, "created_at = created_at + interval '1us'"),
+            rewritten(&order, "created_at = created_at - interval '1us'"),
+        ),
+        (
             "price_kept",
             format!("UPDATE sales SET unit_price = 9.80 WHERE id = '{sale}'"),
             format!("UPDATE sales SET unit_price = 9.90 WHERE id = '{sale}'"),
