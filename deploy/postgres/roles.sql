@@ -73,6 +73,7 @@ BEGIN
     ALTER FUNCTION books_rows_stay() OWNER TO flashdeal_migrator;
     ALTER FUNCTION orders_refer() OWNER TO flashdeal_migrator;
     ALTER FUNCTION ledger_entries_refer() OWNER TO flashdeal_migrator;
+    ALTER FUNCTION sales_readable() OWNER TO flashdeal_migrator;
     -- It locks and reads with the rights of whoever calls it.
     ALTER FUNCTION lock_for_orders(uuid, uuid[]) OWNER TO flashdeal_migrator;
     GRANT EXECUTE ON FUNCTION lock_for_orders(uuid, uuid[]) TO flashdeal_service;

@@ -1,7 +1,7 @@
 //! The books: the laws that must hold whenever nobody is in the middle of a transaction.
 //!
 //! The PostgreSQL adapter checks the same laws with set-based SQL in one snapshot
-//! (`adapters::postgres::verify_repo`); [`check`] is the plain statement of them, used by the
+//! (`adapters::postgres::verify_laws`); [`check`] is the plain statement of them, used by the
 //! in-memory adapter and by tests, and the place to read what each law means.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,16 +23,24 @@ pub enum Law {
     BalanceIsLedger,
     /// Each entry's `balance_after` follows from the one before; numbers have no gaps.
     LedgerChained,
-    /// Every order has exactly one debit of exactly `quantity × unit_price`.
+    /// Every order has exactly one debit of exactly `quantity × unit_price`, with its moment and
+    /// reference.
     OrderPaid,
     /// Every debit has its order.
     DebitHasOrder,
     /// At most one order for each key; every order has its key.
     OneOrderPerKey,
+    /// Every deposit behind what a user begins with has its one key; every key of a deposit, a user
+    /// or a sale has what it made.
+    KeysKept,
     /// No user above a sale's limit.
     LimitKept,
     /// No order outside its sale's window.
     WindowKept,
+    /// No order at another price than its sale's.
+    PriceKept,
+    /// Every user has a wallet.
+    UserHasWallet,
     /// A sale's orders are numbered without gaps.
     SequenceUnbroken,
     /// `Σ balances + Σ confirmed totals = Σ deposits`.
@@ -49,8 +57,11 @@ impl Law {
             Law::OrderPaid => "order_paid",
             Law::DebitHasOrder => "debit_has_order",
             Law::OneOrderPerKey => "one_order_per_key",
+            Law::KeysKept => "keys_kept",
             Law::LimitKept => "limit_kept",
             Law::WindowKept => "window_kept",
+            Law::PriceKept => "price_kept",
+            Law::UserHasWallet => "user_has_wallet",
             Law::SequenceUnbroken => "sequence_unbroken",
             Law::MoneyConserved => "money_conserved",
         }
@@ -136,7 +147,10 @@ fn check_sales(books: &Books, found: &mut Vec<Discrepancy>) {
             sequences.insert(order.sequence);
             *by_user.entry(order.user_id).or_default() += order.quantity.units();
             let open = sale.is_open(order.created_at);
-            report(found, open, Law::WindowKept, &format!("order {}", order.id), true, open);
+            let subject = format!("order {}", order.id);
+            report(found, open, Law::WindowKept, &subject, true, open);
+            let (due, asked) = (sale.unit_price, order.unit_price);
+            report(found, asked == due, Law::PriceKept, &subject, due, asked);
         }
         let subject = format!("sale {}", sale.id);
         let left = u64::from(sale.stock_initial).checked_sub(sold);
@@ -192,7 +206,8 @@ fn check_payments(books: &Books, found: &mut Vec<Discrepancy>) {
         let due = order.unit_price.times(order.quantity.units());
         let paid = debits.get(&order.id).map_or(&[][..], Vec::as_slice);
         let holds = order.total == due
-            && matches!(paid, [one] if one.amount == due && one.user_id == order.user_id);
+            && matches!(paid, [one] if one.amount == due && one.user_id == order.user_id
+                && one.created_at == order.created_at && one.reference == order.reference);
         let subject = format!("order {}", order.id);
         report(found, holds, Law::OrderPaid, &subject, due, format!("{} debits", paid.len()));
     }

@@ -14,15 +14,18 @@ use flashdeal::domain::text::ShortText;
 use flashdeal::domain::wallet::Wallet;
 use uuid::Uuid;
 
-const LAWS: [(Law, &str); 10] = [
+const LAWS: [(Law, &str); 13] = [
     (Law::StockConserved, "stock_conserved"),
     (Law::BalanceIsLedger, "balance_is_ledger"),
     (Law::LedgerChained, "ledger_chained"),
     (Law::OrderPaid, "order_paid"),
     (Law::DebitHasOrder, "debit_has_order"),
     (Law::OneOrderPerKey, "one_order_per_key"),
+    (Law::KeysKept, "keys_kept"),
     (Law::LimitKept, "limit_kept"),
     (Law::WindowKept, "window_kept"),
+    (Law::PriceKept, "price_kept"),
+    (Law::UserHasWallet, "user_has_wallet"),
     (Law::SequenceUnbroken, "sequence_unbroken"),
     (Law::MoneyConserved, "money_conserved"),
 ];
@@ -128,7 +131,7 @@ fn balanced_books_break_no_law() {
 #[test]
 fn each_way_to_break_the_books_is_named_by_its_law() {
     type Damage = fn(&mut Books);
-    let cases: [(Damage, &[&str]); 16] = [
+    let cases: [(Damage, &[&str]); 19] = [
         (|books| sale(books).stock = 7, &["stock_conserved"]),
         (|books| sale(books).stock = 5, &["stock_conserved"]),
         (|books| sale(books).stock_initial = 3, &["stock_conserved"]),
@@ -145,6 +148,9 @@ fn each_way_to_break_the_books_is_named_by_its_law() {
         (|books| books.entries[2].number = 1, &["ledger_chained"]),
         (|books| wallet(books).balance = Money::from_cents(91), &["balance_is_ledger"]),
         (|books| wallet(books).entry_count = 3, &["balance_is_ledger"]),
+        (|books| sale(books).unit_price = Money::from_cents(9), &["price_kept"]),
+        (|books| books.entries[4].created_at += TimeDelta::seconds(1), &["order_paid"]),
+        (|books| of(books, 32).reference = ShortText::parse("cart").ok(), &["order_paid"]),
         (|books| of(books, 31).total = Money::from_cents(21), &["order_paid"]),
         (|books| of(books, 32).user_id = UserId::new(Uuid::from_u128(13)), &["order_paid"]),
         (

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use crate::tidy::{Source, none, sources};
 
 /// A word, and why a statement does without it. Capitals are compared as they stand.
-const ABSENT: [(&str, &str); 30] = [
+const ABSENT: [(&str, &str); 31] = [
     ("pg_advisory", "CockroachDB's do nothing; YugabyteDB has them since 2025 only"),
     ("pg_try_advisory", "as pg_advisory"),
     ("LISTEN", "CockroachDB: none; YugabyteDB: issue 1872"),
@@ -31,6 +31,7 @@ const ABSENT: [(&str, &str); 30] = [
     ("CREATE RULE", "CockroachDB: none"),
     ("LANGUAGE plpgsql", "CockroachDB: a subset, since 23.2"),
     ("CREATE TRIGGER", "CockroachDB: since 24.3, row triggers only"),
+    ("CREATE OR REPLACE TRIGGER", "as CREATE TRIGGER"),
     ("DO $$", "CockroachDB: since 24.1"),
     ("TABLESAMPLE", "YugabyteDB: another meaning"),
     ("pg_current_wal", "there is no such log"),
@@ -45,7 +46,7 @@ const ABSENT: [(&str, &str); 30] = [
 ];
 
 /// Where a word stands all the same: word, file, reason.
-const ALLOWED: [(&str, &str, &str); 19] = [
+const ALLOWED: [(&str, &str, &str); 22] = [
     ("enable_seqscan", "src/adapters/postgres/connect.rs", "BEGIN; without it plans may be worse"),
     ("pg_stat_", "src/adapters/postgres/stats_repo.rs", "monitoring: gauges stay away without it"),
     ("pg_database_size", "src/adapters/postgres/stats_repo.rs", "monitoring"),
@@ -65,6 +66,9 @@ const ALLOWED: [(&str, &str, &str); 19] = [
     ("LANGUAGE plpgsql", "migrations/0004_locks_in_one_call.sql", "two locks in one trip: ADR 15"),
     ("LANGUAGE plpgsql", "migrations/0005_reads_by_buyer.sql", "as 0002 and 0004"),
     ("enable_seqscan", "migrations/0005_reads_by_buyer.sql", "as 0002"),
+    ("LANGUAGE plpgsql", "migrations/0006_what_can_be_read_back.sql", "as 0001"),
+    ("CREATE TRIGGER", "migrations/0006_what_can_be_read_back.sql", "as 0001"),
+    ("CREATE OR REPLACE TRIGGER", "migrations/0006_what_can_be_read_back.sql", "as 0002"),
 ];
 
 /// Whether the word stands in the line, alone on its left.

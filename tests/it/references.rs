@@ -1,5 +1,6 @@
 //! What the schema promises of references, whoever writes (`migrations/0002`, ADR 14): an order has
-//! its wallet and its sale, an entry its wallet and its order, and what is referred to stays.
+//! its wallet and its sale, an entry its wallet and its order, and what is referred to stays, an
+//! order in all its columns (`migrations/0006`).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
@@ -116,6 +117,8 @@ async fn what_is_referred_to_stays() {
         "UPDATE sales SET id = gen_random_uuid()",
         "UPDATE wallets SET user_id = gen_random_uuid()",
         "UPDATE orders SET user_id = gen_random_uuid()",
+        "UPDATE orders SET total = total, reference = 'x'",
+        "UPDATE orders SET created_at = created_at WHERE false",
     ] {
         assert_eq!(refused(&mut session, statement).await, ROWS_STAY, "{statement}");
     }

@@ -25,6 +25,7 @@ pub mod stats_repo;
 pub mod store;
 pub mod trust;
 mod user_repo;
+mod verify_laws;
 mod verify_repo;
 mod wallet_repo;
 

@@ -129,7 +129,9 @@ pub(super) async fn orders_of_all(
 }
 
 /// Who bought what came after the last known order of each sale. Sales in the order of their index,
-/// so that no more is read than is returned.
+/// so that no more is read than is returned. The last known order is the first of those from its id
+/// on, an order that only the primary key has: a plan made while there were no orders, and kept,
+/// would look among all of a sale (for id and sale), or in the index of buyers (for the id alone).
 pub(super) async fn orders_after(
     connection: &mut PgConnection,
     known: &[(SaleId, OrderId)],
@@ -143,7 +145,9 @@ pub(super) async fn orders_after(
            LEFT JOIN unnest($1::uuid[], $2::uuid[]) AS told (sale_id, order_id)
              ON told.sale_id = s.id
            CROSS JOIN LATERAL (
-             SELECT coalesce(max(k.sequence), 0) AS last FROM orders k
+             SELECT coalesce(max(k.sequence), 0) AS last
+             FROM (SELECT id, sale_id, sequence FROM orders WHERE id >= told.order_id
+                   ORDER BY id LIMIT 1) k
              WHERE k.id = told.order_id AND k.sale_id = s.id
            ) known
            CROSS JOIN LATERAL (

@@ -1,5 +1,5 @@
 //! One sale in figures, in one read-only snapshot: what it sold, when, to how many, and whether its
-//! own books are in order. The laws are those of `domain::books`, held to one sale; `verify_repo`
+//! own books are in order. The laws are those of `domain::books`, held to one sale; `verify_laws`
 //! has them for the whole installation.
 
 use chrono::{DateTime, Utc};
@@ -129,15 +129,20 @@ const LAWS: &[(Law, &str)] = &[
     (
         Law::OrderPaid,
         "SELECT 'order ' || o.id,
-                'one debit of ' || o.unit_price * o.quantity || ' from wallet ' || o.user_id,
+                'one debit of ' || o.unit_price * o.quantity || ' from wallet ' || o.user_id
+                || ' to ' || o.balance_after || ', ' || coalesce(o.reference, 'no reference')
+                || ', at ' || o.created_at,
                 CASE WHEN e.order_id IS NULL THEN 'no debit'
                      ELSE 'a debit of ' || -e.amount || ' from wallet ' || e.user_id
+                          || ' to ' || e.balance_after || ', '
+                          || coalesce(e.reference, 'no reference') || ', at ' || e.created_at
                           || ', total ' || o.total END
          FROM orders o LEFT JOIN ledger_entries e ON e.order_id = o.id
          WHERE o.sale_id = $1
            AND (e.order_id IS NULL OR e.amount <> -(o.unit_price * o.quantity)
                 OR e.user_id <> o.user_id OR e.type <> 'order'
-                OR o.total <> o.unit_price * o.quantity OR e.balance_after <> o.balance_after)
+                OR o.total <> o.unit_price * o.quantity OR e.balance_after <> o.balance_after
+                OR e.created_at <> o.created_at OR e.reference IS DISTINCT FROM o.reference)
          LIMIT $2",
     ),
     (
@@ -165,6 +170,13 @@ const LAWS: &[(Law, &str)] = &[
                 'from ' || s.starts_at || coalesce(' to ' || s.ends_at, ''), o.created_at::text
          FROM orders o JOIN sales s ON s.id = o.sale_id
          WHERE o.sale_id = $1 AND (o.created_at < s.starts_at OR o.created_at >= s.ends_at)
+         LIMIT $2",
+    ),
+    (
+        Law::PriceKept,
+        "SELECT 'order ' || o.id, s.unit_price || ' for one unit', o.unit_price::text
+         FROM orders o JOIN sales s ON s.id = o.sale_id
+         WHERE o.sale_id = $1 AND o.unit_price <> s.unit_price
          LIMIT $2",
     ),
 ];

@@ -48,8 +48,9 @@ impl Migration<'_> {
             let faults = anywhere(statement).chain(taken_away(statement, self.text));
             let faults = faults.chain(altered(statement)).chain(self.indexed(statement));
             found.extend(faults.map(|fault| said(fault, statement)));
-            let locks = ["alter table ", "create trigger ", "drop table ", "drop trigger "];
-            if patient && locks.iter().any(|lock| statement.starts_with(lock)) {
+            let locks = ["alter table ", "create trigger ", "create or replace trigger "];
+            let locks = locks.iter().chain(&["drop table ", "drop trigger "]);
+            if patient && locks.into_iter().any(|lock| statement.starts_with(lock)) {
                 let rule = "waits for its lock without SET lock_timeout of at most 2 s before it";
                 found.push(said(rule, statement));
             }

@@ -10,17 +10,17 @@ pub(super) async fn make_users(session: &mut PgConnection, script: &Script) -> V
     let cents: Vec<i64> = script.balances.iter().map(|n| n.cast_signed()).collect();
     sqlx::query_scalar(
         "WITH wanted AS MATERIALIZED (
-           SELECT gen_random_uuid() AS id, cents * 0.01 AS amount, place
+           SELECT gen_random_uuid() AS id, cents * 0.01 AS amount, place, clock_timestamp() AS at
            FROM unnest($1::bigint[]) WITH ORDINALITY AS w (cents, place)
          ), made AS (
-           INSERT INTO users (id) SELECT id FROM wanted
+           INSERT INTO users (id, created_at) SELECT id, at FROM wanted
          ), filled AS (
            INSERT INTO wallets (user_id, balance, entry_count)
            SELECT id, amount, (amount > 0)::integer FROM wanted
          ), deposited AS (
            INSERT INTO ledger_entries
              (user_id, number, id, type, amount, balance_after, created_at)
-           SELECT id, 1, gen_random_uuid(), 'deposit', amount, amount, clock_timestamp()
+           SELECT id, 1, gen_random_uuid(), 'deposit', amount, amount, at
            FROM wanted WHERE amount > 0
          )
          SELECT id::text FROM wanted ORDER BY place",

@@ -114,7 +114,7 @@ async fn sell_many(database: &TestDatabase) {
                   AS user_id,
                 timestamptz '2026-01-01 00:00:00Z' + n * interval '1 ms' AS at
          FROM generate_series(0, {MANY} - 1) AS n;
-         INSERT INTO users (id) SELECT DISTINCT user_id FROM o;
+         INSERT INTO users (id, created_at) SELECT user_id, min(at) FROM o GROUP BY user_id;
          INSERT INTO wallets (user_id, balance, entry_count)
          SELECT user_id, 1000 - count(*), 1 + count(*) FROM o GROUP BY user_id;
          INSERT INTO sales (id, name, unit_price, stock, stock_initial, starts_at, order_count)
@@ -126,8 +126,8 @@ async fn sell_many(database: &TestDatabase) {
                 1000 - k, at FROM o;
          INSERT INTO ledger_entries (user_id, number, id, type, amount, balance_after, order_id,
                                      created_at)
-         SELECT DISTINCT ON (user_id) user_id, 1, gen_random_uuid(), 'deposit', 1000, 1000,
-                NULL::uuid, at FROM o
+         SELECT user_id, 1, gen_random_uuid(), 'deposit', 1000, 1000, NULL::uuid, min(at)
+         FROM o GROUP BY user_id
          UNION ALL
          SELECT user_id, k + 1, gen_random_uuid(), 'order', -1, 1000 - k, id, at FROM o;
          INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)

@@ -42,8 +42,17 @@ async fn a_key_is_claimed_once_and_says_what_it_stands_for<S: Store>(store: &S) 
     let earlier = Earlier { fingerprint: first.fingerprint, resource_id: first.resource_id };
     assert_eq!(transaction.earlier(&deposit).await.unwrap(), Some(earlier));
     // The key of a deposit is no earlier order.
-    assert!(transaction.earlier_orders(&[deposit]).await.unwrap().is_empty());
+    let orders = transaction.earlier_orders(std::slice::from_ref(&deposit)).await.unwrap();
+    assert!(orders.is_empty());
     transaction.rollback().await;
+    give_back(store, &[deposit]).await;
+}
+
+/// In books that balance no key stands for nothing.
+async fn give_back<S: Store>(store: &S, keys: &[KeyRef]) {
+    let mut transaction = store.begin().await.unwrap();
+    transaction.release_keys(keys).await.unwrap();
+    transaction.commit().await.unwrap();
 }
 
 async fn a_claim_that_does_not_commit_leaves_the_key_free<S: Store>(store: &S) {
@@ -91,6 +100,8 @@ async fn claims_are_answered_position_by_position_and_can_be_given_back<S: Store
         "{refused:?}"
     );
     transaction.rollback().await;
+    let [_, b, c, d] = claims(0).map(|claim| claim.key);
+    give_back(store, &[b, c, d]).await;
 }
 
 async fn a_key_belongs_to_its_user_and_operation<S: Store>(store: &S) {
@@ -110,7 +121,7 @@ async fn a_key_belongs_to_its_user_and_operation<S: Store>(store: &S) {
 async fn a_twin_learns_how_the_first_claim_ended<S: Store>(store: &S) {
     let (freed, taken) =
         (order_key("freed"), KeyRef::of_user(BUYER, Operation::CreateUser, key("t")));
-    for (key, commits, ours) in [(freed, 0, true), (taken, 1, false)] {
+    for (key, commits, ours) in [(freed, 0, true), (taken.clone(), 1, false)] {
         let mut first = store.begin().await.unwrap();
         assert_eq!(first.claim_keys(&[claim(1, key.clone())]).await.unwrap(), [true]);
         let twin = tokio::spawn({
@@ -131,6 +142,7 @@ async fn a_twin_learns_how_the_first_claim_ended<S: Store>(store: &S) {
         let id = Uuid::from_u128(if ours { 2 } else { 1 });
         assert_eq!(twin.await.unwrap(), (ours, Some(id)));
     }
+    give_back(store, &[taken]).await;
 }
 
 async fn claims_in_ascending_order_never_block_one_another_for_good<S: Store>(store: &S) {

@@ -185,9 +185,14 @@ async fn a_deposit_is_found_by_its_id_and_no_debit_is<S: Store>(store: &S) {
     for debit in &winners.entries {
         assert_eq!(transaction.deposit(debit.id).await.unwrap(), None);
     }
+    let id = Uuid::from_u128(0xde);
+    let key = KeyRef::of_user(BUYER, Operation::CreateDeposit, key("top-up"));
+    let fingerprint = wishes(sale_id)[0].fingerprint();
+    let claim = Claim { key, fingerprint, resource_id: id };
+    assert_eq!(transaction.claim_keys(&[claim]).await.unwrap(), [true]);
     let (mut wallet, now) = transaction.lock_wallet(BUYER).await.unwrap().unwrap();
     let (mut entry, _) = deposit_of(BUYER, 700, now);
-    entry.id = Id::new(Uuid::from_u128(0xde));
+    entry.id = Id::new(id);
     entry.number = wallet.entry_count + 1;
     entry.balance_after = wallet.balance.plus(entry.amount).unwrap();
     entry.reference = Some(ShortText::parse("top-up").unwrap());

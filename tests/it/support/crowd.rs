@@ -153,7 +153,8 @@ pub(crate) async fn seed_buyers(database: &TestDatabase, count: i64, balance: &s
     let mut session = database.session().await;
     sqlx::query_scalar(
         "WITH made AS (
-           INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, $1) RETURNING id
+           INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, $1)
+           RETURNING id, created_at
          ), filled AS (
            INSERT INTO wallets (user_id, balance, entry_count)
            SELECT id, $2::text::numeric, 1 FROM made
@@ -161,7 +162,7 @@ pub(crate) async fn seed_buyers(database: &TestDatabase, count: i64, balance: &s
            INSERT INTO ledger_entries
              (user_id, number, id, type, amount, balance_after, created_at)
            SELECT id, 1, gen_random_uuid(), 'deposit', $2::text::numeric, $2::text::numeric,
-                  clock_timestamp()
+                  created_at
            FROM made
          )
          SELECT id::text FROM made",
