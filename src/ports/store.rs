@@ -14,8 +14,8 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
+pub use super::facts::{Buyers, Claim, Earlier, Locked, NotReached, Reached, Waited, Winners};
 use crate::domain::Instant;
-use crate::domain::decision::Buyer;
 use crate::domain::id::{EntryId, SaleId, UserId};
 use crate::domain::key::{Fingerprint, KeyRef};
 use crate::domain::ledger::LedgerEntry;
@@ -23,7 +23,6 @@ use crate::domain::order::Order;
 use crate::domain::sale::Sale;
 use crate::domain::user::User;
 use crate::domain::wallet::Wallet;
-use uuid::Uuid;
 
 /// Why a store could not do what it was asked. Never a refusal: those are values of the domain.
 #[derive(Debug, thiserror::Error)]
@@ -90,68 +89,6 @@ pub enum CommitError {
     Unknown(String),
 }
 
-/// A key to claim, and what it will have made if the transaction commits.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// The key in its scope.
-    pub key: KeyRef,
-    /// The meaning of the request.
-    pub fingerprint: Fingerprint,
-    /// The id of what is made.
-    pub resource_id: Uuid,
-}
-
-/// What a committed key stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Earlier {
-    /// The meaning of the request that committed.
-    pub fingerprint: Fingerprint,
-    /// The id of what was made.
-    pub resource_id: Uuid,
-}
-
-/// What is known of the buyers.
-#[derive(Debug)]
-pub struct Buyers {
-    /// The database's `clock_timestamp()`, read after the sale was locked.
-    pub now: Instant,
-    /// What is known of each buyer that was asked for.
-    pub by_user: HashMap<UserId, Buyer>,
-}
-
-/// What is true while the locks are held.
-#[derive(Debug)]
-pub struct Locked {
-    /// The sale as it stands, `None` when there is no such sale.
-    pub sale: Option<Sale>,
-    /// The buyers as they stand.
-    pub buyers: Buyers,
-    /// How long the locks were waited for.
-    pub waited: Waited,
-}
-
-/// Waits for locks, as the store saw them: without the way to it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Waited {
-    /// For the sale's row.
-    pub sale: Duration,
-    /// For all wallets together.
-    pub wallets: Duration,
-}
-
-/// What a decided group writes: winners only, and the rows they leave behind.
-#[derive(Debug, Default)]
-pub struct Winners {
-    /// The orders, in the order of decision.
-    pub orders: Vec<Order>,
-    /// Their debits, one for each order.
-    pub entries: Vec<LedgerEntry>,
-    /// The sale behind the last of them.
-    pub sale: Option<Sale>,
-    /// Each touched wallet behind its last order.
-    pub wallets: Vec<Wallet>,
-}
-
 /// Where transactions begin.
 pub trait Store: Clone + Send + Sync + 'static {
     /// One open transaction.
@@ -175,6 +112,23 @@ pub trait Transaction: Send + 'static {
         &mut self,
         claims: &[Claim],
     ) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
+
+    /// [`Transaction::claim_keys`], and where all of them are ours, [`Transaction::lock`]. A store
+    /// that has a way to go goes it once.
+    fn claim_and_lock(
+        &mut self,
+        claims: &[Claim],
+        sale: SaleId,
+        users: &[UserId],
+    ) -> impl Future<Output = Result<Reached, NotReached>> + Send {
+        async move {
+            let ours = self.claim_keys(claims).await.map_err(NotReached::Keys)?;
+            if ours.contains(&false) {
+                return Ok(Reached::Keys(ours));
+            }
+            self.lock(sale, users).await.map(Reached::Locks).map_err(NotReached::Locks)
+        }
+    }
 
     /// What one committed key stands for. Must be a later statement than the claim that found it
     /// taken: a wait does not refresh the snapshot of the statement that waited.

@@ -36,6 +36,7 @@ macro_rules! on_both_stores {
     };
 }
 
+mod entering;
 mod groups;
 mod guards;
 mod keys;

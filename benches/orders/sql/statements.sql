@@ -1,4 +1,4 @@
--- One order as the service places it: the same five round trips with the same statements, texts
+-- One order as the service places it: the same four round trips with the same statements, texts
 -- as in src/adapters/postgres/{key,lock}_repo.rs and record.sql. Three things differ, because
 -- pgbench has no arrays, ids or typed parameters of its own: arrays are written ARRAY[…] and read
 -- by place, ids are made by the server (setup.sql), and parameters are cast where the driver would
@@ -13,11 +13,14 @@ WITH ours AS (
                        ARRAY[bench_new_id()]::uuid[])
   ON CONFLICT DO NOTHING
   RETURNING resource_id, user_id
+), claimed AS MATERIALIZED (
+  SELECT (array_agg(resource_id))[1] AS order_id, (array_agg(user_id))[1] AS buyer_id,
+         CASE WHEN count(*) < cardinality(ARRAY[1])
+              THEN coalesce(array_agg(resource_id), '{}') END AS ids
+  FROM ours
 )
-SELECT (array_agg(resource_id))[1] AS order_id, (array_agg(user_id))[1] AS buyer_id FROM ours
-\gset
-
-SELECT (l.sale).id, (l.sale).name, (l.sale).sku, (l.sale).unit_price, (l.sale).stock,
+SELECT c.order_id, c.buyer_id,
+       (l.sale).id, (l.sale).name, (l.sale).sku, (l.sale).unit_price, (l.sale).stock,
        (l.sale).stock_initial, (l.sale).per_user_limit, (l.sale).starts_at,
        (l.sale).ends_at, (l.sale).sold_out_at, (l.sale).order_count,
        (l.sale).created_at, coalesce(l.ids, '{}') AS ids,
@@ -25,7 +28,10 @@ SELECT (l.sale).id, (l.sale).name, (l.sale).sku, (l.sale).unit_price, (l.sale).s
        (coalesce(l.entry_counts, '{}'))[1] AS entry_count,
        coalesce(l.units_bought, '{}') AS units_bought, l.asked_at,
        l.sale_locked_at, l.locked_at AS now
-FROM lock_for_orders(:sale_id::uuid, ARRAY[:buyer_id]::uuid[]) AS l
+FROM claimed c
+CROSS JOIN LATERAL lock_for_orders(CASE WHEN c.ids IS NULL THEN :sale_id::uuid END,
+                                   CASE WHEN c.ids IS NULL
+                                        THEN ARRAY[c.buyer_id]::uuid[] END) AS l
 \gset
 
 \set sequence :order_count + 1

@@ -11,18 +11,40 @@ use crate::domain::key::{Fingerprint, KeyRef, Operation};
 use crate::domain::order::Order;
 use crate::ports::store::{Claim, Earlier, StoreError};
 
+/// One column for each field of the claims, as `unnest` wants them.
+pub(super) struct ClaimColumns<'a> {
+    pub(super) keys: Vec<&'a str>,
+    pub(super) users: Vec<Uuid>,
+    pub(super) operations: Vec<&'static str>,
+    pub(super) fingerprints: Vec<&'a [u8]>,
+    pub(super) resources: Vec<Uuid>,
+}
+
+impl ClaimColumns<'_> {
+    pub(super) fn of(claims: &[Claim]) -> ClaimColumns<'_> {
+        ClaimColumns {
+            keys: claims.iter().map(|claim| claim.key.key.as_str()).collect(),
+            users: claims.iter().map(|claim| claim.key.scope).collect(),
+            operations: claims.iter().map(|claim| claim.key.operation.name()).collect(),
+            fingerprints: claims.iter().map(|claim| claim.fingerprint.as_bytes()).collect(),
+            resources: claims.iter().map(|claim| claim.resource_id).collect(),
+        }
+    }
+}
+
+/// By position, which claims are among those that came back.
+pub(super) fn are_ours(claims: &[Claim], ours: &[Uuid]) -> Vec<bool> {
+    let ours: HashSet<&Uuid> = ours.iter().collect();
+    claims.iter().map(|claim| ours.contains(&claim.resource_id)).collect()
+}
+
 /// Claims keys in the order given, and says which are ours now. Their ids come back in one row, and
 /// only where some are not ours.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     claims: &[Claim],
 ) -> Result<Vec<bool>, StoreError> {
-    let keys: Vec<&str> = claims.iter().map(|claim| claim.key.key.as_str()).collect();
-    let users: Vec<Uuid> = claims.iter().map(|claim| claim.key.scope).collect();
-    let operations: Vec<&str> = claims.iter().map(|claim| claim.key.operation.name()).collect();
-    let fingerprints: Vec<&[u8]> =
-        claims.iter().map(|claim| claim.fingerprint.as_bytes()).collect();
-    let resources: Vec<Uuid> = claims.iter().map(|claim| claim.resource_id).collect();
+    let columns = ClaimColumns::of(claims);
     let ours = sqlx::query_scalar!(
         r#"WITH ours AS (
              INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
@@ -33,18 +55,16 @@ pub(super) async fn claim(
            SELECT CASE WHEN count(*) < cardinality($5)
                        THEN coalesce(array_agg(resource_id), '{}') END
            FROM ours"#,
-        &keys as _,
-        &users,
-        &operations as _,
-        &fingerprints as _,
-        &resources,
+        &columns.keys as _,
+        &columns.users,
+        &columns.operations as _,
+        &columns.fingerprints as _,
+        &columns.resources,
     )
     .fetch_one(connection)
     .await
     .map_err(store_error)?;
-    let Some(ours) = ours else { return Ok(vec![true; claims.len()]) };
-    let ours: HashSet<Uuid> = ours.into_iter().collect();
-    Ok(claims.iter().map(|claim| ours.contains(&claim.resource_id)).collect())
+    Ok(ours.map_or_else(|| vec![true; claims.len()], |ours| are_ours(claims, &ours)))
 }
 
 /// What one committed key stands for.

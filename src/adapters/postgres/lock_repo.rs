@@ -1,5 +1,5 @@
 //! What a decision under locks rests on: sale, buyers and clock, locked and read in one call of
-//! `lock_for_orders` (migrations 4 and 5).
+//! `lock_for_orders` (migrations 4 and 5), which goes with the claim of the keys.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,15 +10,17 @@ use sqlx::postgres::PgDatabaseError;
 use uuid::Uuid;
 
 use super::error::store_error;
+use super::key_repo::{ClaimColumns, are_ours};
 use super::sale_repo::SaleRecord;
 use super::wallet_repo::buyer;
 use crate::domain::decision::Buyer;
 use crate::domain::id::{Id, SaleId, UserId};
 use crate::domain::sale::Sale;
-use crate::ports::store::{Buyers, Locked, StoreError, Waited};
+use crate::ports::store::{Buyers, Claim, Locked, NotReached, Reached, StoreError, Waited};
 
-/// What the function returns. Columns of the sale are NULL when there is none.
+/// What keys and function returned. Columns of the sale are NULL when there is none.
 struct LockedRecord {
+    claimed: Option<Vec<Uuid>>,
     id: Option<Uuid>,
     name: Option<String>,
     sku: Option<String>,
@@ -59,21 +61,48 @@ impl LockedRecord {
     }
 }
 
-/// Locks the sale, then the wallets of `users`, ascending, and reads what the locks protect. One
-/// row with arrays costs both sides less than a row for each buyer.
-///
-/// Each lock is followed by a snapshot of its own, inside the function. The clock is read behind
-/// the last lock. Units bought are counted only where the sale has a limit; the lock on the sale
-/// keeps them still.
+/// Locks the sale, then the wallets of `users`, ascending, and reads what the locks protect.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     sale: SaleId,
     users: &[UserId],
 ) -> Result<Locked, StoreError> {
+    match claim_and_lock(connection, &[], sale, users).await {
+        Ok(Reached::Locks(locked)) => Ok(locked),
+        Ok(Reached::Keys(_)) => Err(StoreError::Invariant("no key, and taken".to_owned())),
+        Err(NotReached::Keys(error) | NotReached::Locks(error)) => Err(error),
+    }
+}
+
+/// Claims keys in the order given, and where all are ours, locks the sale, then the wallets of
+/// `users`, ascending, and reads what the locks protect. One row with arrays costs both sides less
+/// than a row for each buyer; the ids of claims come back only where some are not ours.
+///
+/// The function is called when the claims are written, and each lock in it is followed by a
+/// snapshot of its own. The clock is read behind the last lock. Units bought are counted only where
+/// the sale has a limit; the lock on the sale keeps them still.
+pub(super) async fn claim_and_lock(
+    connection: &mut PgConnection,
+    claims: &[Claim],
+    sale: SaleId,
+    users: &[UserId],
+) -> Result<Reached, NotReached> {
+    let columns = ClaimColumns::of(claims);
     let ids: Vec<Uuid> = users.iter().map(UserId::uuid).collect();
-    let mut row = sqlx::query_as!(
+    let row = sqlx::query_as!(
         LockedRecord,
-        r#"SELECT (l.sale).id, (l.sale).name, (l.sale).sku, (l.sale).unit_price, (l.sale).stock,
+        r#"WITH ours AS (
+             INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
+             SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bytea[], $5::uuid[])
+             ON CONFLICT DO NOTHING
+             RETURNING resource_id
+           ), claimed AS MATERIALIZED (
+             SELECT CASE WHEN count(*) < cardinality($5)
+                         THEN coalesce(array_agg(resource_id), '{}') END AS ids
+             FROM ours
+           )
+           SELECT c.ids AS claimed,
+                  (l.sale).id, (l.sale).name, (l.sale).sku, (l.sale).unit_price, (l.sale).stock,
                   (l.sale).stock_initial, (l.sale).per_user_limit, (l.sale).starts_at,
                   (l.sale).ends_at, (l.sale).sold_out_at, (l.sale).order_count,
                   (l.sale).created_at, coalesce(l.ids, '{}') AS "ids!",
@@ -81,13 +110,27 @@ pub(super) async fn lock(
                   coalesce(l.entry_counts, '{}') AS "entry_counts!",
                   coalesce(l.units_bought, '{}') AS "units_bought!", l.asked_at AS "asked_at!",
                   l.sale_locked_at AS "sale_locked_at!", l.locked_at AS "locked_at!"
-           FROM lock_for_orders($1, $2) AS l"#,
+           FROM claimed c
+           CROSS JOIN LATERAL lock_for_orders(CASE WHEN c.ids IS NULL THEN $6::uuid END,
+                                              CASE WHEN c.ids IS NULL THEN $7::uuid[] END) AS l"#,
+        &columns.keys as _,
+        &columns.users,
+        &columns.operations as _,
+        &columns.fingerprints as _,
+        &columns.resources,
         sale.uuid(),
         &ids,
     )
     .fetch_one(connection)
     .await
-    .map_err(lock_error)?;
+    .map_err(not_reached)?;
+    match &row.claimed {
+        Some(ours) => Ok(Reached::Keys(are_ours(claims, ours))),
+        None => locked(row, users).map(Reached::Locks).map_err(NotReached::Locks),
+    }
+}
+
+fn locked(mut row: LockedRecord, users: &[UserId]) -> Result<Locked, StoreError> {
     let sale = row.sale().map(Sale::try_from).transpose()?;
     let columns = row.ids.into_iter().zip(row.balances).zip(row.entry_counts).zip(row.units_bought);
     // A user without a wallet has no row.
@@ -106,17 +149,22 @@ pub(super) async fn lock(
     })
 }
 
-/// A wait in vain, and for which of both.
-fn lock_error(error: sqlx::Error) -> StoreError {
-    let of_wallet = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
-        .and_then(PgDatabaseError::r#where)
-        .is_some_and(is_about_a_wallet);
+/// Whether keys or locks failed, and of a wait in vain, for which lock.
+fn not_reached(error: sqlx::Error) -> NotReached {
+    let database = error.as_database_error();
+    let postgres = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    let context = postgres.and_then(PgDatabaseError::r#where).unwrap_or_default();
+    let (at_locks, of_wallet) = (is_about_locks(context), is_about_a_wallet(context));
     match store_error(error) {
-        StoreError::LockTimeout { .. } if of_wallet => StoreError::WalletHeld,
-        other => other,
+        StoreError::LockTimeout { .. } if of_wallet => NotReached::Locks(StoreError::WalletHeld),
+        error if at_locks => NotReached::Locks(error),
+        error => NotReached::Keys(error),
     }
+}
+
+/// The context names the function in every language.
+fn is_about_locks(context: &str) -> bool {
+    context.contains("lock_for_orders")
 }
 
 /// The context has the text of the function's statement, which is ours and so the same in every

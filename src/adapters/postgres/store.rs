@@ -23,7 +23,8 @@ use crate::domain::user::User;
 use crate::domain::wallet::Wallet;
 use crate::ports::signals;
 use crate::ports::store::{
-    Buyers, Claim, CommitError, Earlier, Locked, Store, StoreError, Transaction, Winners,
+    Buyers, Claim, CommitError, Earlier, Locked, NotReached, Reached, Store, StoreError,
+    Transaction, Winners,
 };
 
 /// Waiting longer than this for a connection is worth a line in the log.
@@ -145,6 +146,17 @@ impl Transaction for PgTransaction {
     async fn claim_keys(&mut self, claims: &[Claim]) -> Result<Vec<bool>, StoreError> {
         debug_assert!(claims.is_sorted_by(|a, b| a.key < b.key), "keys are claimed ascending");
         key_repo::claim(self.session(), claims).await
+    }
+
+    async fn claim_and_lock(
+        &mut self,
+        claims: &[Claim],
+        sale: SaleId,
+        users: &[UserId],
+    ) -> Result<Reached, NotReached> {
+        debug_assert!(claims.is_sorted_by(|a, b| a.key < b.key), "keys are claimed ascending");
+        debug_assert!(users.is_sorted_by(|a, b| a < b), "wallets are locked ascending");
+        lock_repo::claim_and_lock(self.session(), claims, sale, users).await
     }
 
     async fn earlier(&mut self, key: &KeyRef) -> Result<Option<Earlier>, StoreError> {

@@ -9,9 +9,9 @@
 //! | 5 give back keys of refused neighbours (mixed groups only) | a refusal frees its key |
 //! | 6 claim some of them again (only for the twins below) | the twin's order stands under it |
 //!
-//! So a lone order costs three statements between BEGIN and COMMIT, a group six at most, at any
-//! size. [`Locking::Never`] reads in 3 without locks, in two statements, and 4 finds out whether
-//! what was read still stands.
+//! Where no key is taken, 1 and 3 are one statement. So a lone order costs two between BEGIN and
+//! COMMIT, a group six at most, at any size. [`Locking::Never`] reads in 3 without locks, in two
+//! statements, and 4 finds out whether what was read still stands.
 //!
 //! A key that is more than once in a group is claimed for its first arrival. The others are its
 //! twins: as long as no order stands under the key, each is decided at its own place; from then on
@@ -20,29 +20,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::OrderAnswer;
+pub use super::facts::Locking;
+use super::facts::{self, Entered, Facts, Wanted};
 use super::held::{Held, Kept, Until};
 use super::member::{self, Member};
 use crate::domain::decision::{Buyer, debit_for, decide};
 use crate::domain::id::{SaleId, UserId};
 use crate::domain::key::KeyRef;
 use crate::domain::order::PlaceOrder;
-use crate::domain::sale::Sale;
 use crate::logic::keyed::{self, Answer};
 use crate::logic::transact::{Ending, Trouble, Work};
-use crate::ports::signals;
-use crate::ports::store::{Buyers, Claim, StoreError, Transaction, Waited, Winners};
-
-/// Whether rows are locked before they are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Locking {
-    /// Sale, then wallets: what was read cannot change before COMMIT.
-    First,
-    /// Not at all: the write succeeds only where nothing has changed since.
-    Never,
-}
+use crate::ports::store::{Claim, StoreError, Transaction, Winners};
 
 /// Orders of one sale in the order of arrival.
 pub struct Group {
@@ -60,12 +49,6 @@ pub type Boarding = Box<dyn FnOnce(usize) -> Vec<PlaceOrder> + Send + Sync>;
 
 /// What became of an order so far.
 type Decided = Option<OrderAnswer>;
-
-/// What the decisions rest on.
-struct Facts {
-    sale: Option<Sale>,
-    buyers: Buyers,
-}
 
 impl Group {
     /// A group of one.
@@ -109,22 +92,26 @@ impl Group {
         self.begun_after
     }
 
-    /// Claims the keys. The answer holds what is settled already, by position.
-    async fn claim<T: Transaction>(&self, transaction: &mut T) -> Result<Vec<Decided>, Trouble> {
+    /// Claims the keys, and where all are ours, takes the locks with them. The answer holds what is
+    /// settled already, by position, and the facts, if they came along.
+    async fn claim<T: Transaction>(
+        &self,
+        transaction: &mut T,
+    ) -> Result<(Vec<Decided>, Option<Facts>), Trouble> {
         let owners = (0..self.members.len()).filter(|at| self.members[*at].twin_of.is_none());
         let mut ascending: Vec<usize> = owners.collect();
         ascending.sort_by(|a, b| self.members[*a].key.cmp(&self.members[*b].key));
         let claims: Vec<Claim> = ascending.iter().map(|at| self.members[*at].claim()).collect();
-        let began = Instant::now();
-        let claimed = transaction.claim_keys(&claims).await;
-        metrics::histogram!(signals::LOCK_WAIT, "lock" => "key").record(began.elapsed());
-        let claimed = claimed.map_err(keyed::unsettled)?;
-
         let mut settled: Vec<Decided> = self.members.iter().map(|_| None).collect();
+        let wanted = Wanted { sale: self.sale_id, users: self.users(&settled) };
+        let claimed = match facts::enter(transaction, self.locking, &claims, &wanted).await? {
+            Entered::Locked(facts) => return Ok((settled, Some(facts))),
+            Entered::Claimed(ours) => ours,
+        };
         let taken = ascending.iter().zip(&claimed).filter(|(_, ours)| !**ours);
         let keys: Vec<KeyRef> = taken.map(|(at, _)| self.members[*at].key.clone()).collect();
         if keys.is_empty() {
-            return Ok(settled);
+            return Ok((settled, None));
         }
         let earlier = transaction.earlier_orders(&keys).await.map_err(keyed::unsettled)?;
         if earlier.len() != keys.len() {
@@ -136,31 +123,16 @@ impl Group {
             *answer =
                 earlier.get(&member.key).map(|(made_by, order)| member.again(*made_by, order));
         }
-        Ok(settled)
+        Ok((settled, None))
     }
 
-    /// The facts for those still undecided.
-    async fn read<T: Transaction>(
-        &self,
-        transaction: &mut T,
-        settled: &[Decided],
-    ) -> Result<Facts, StoreError> {
+    /// The buyers of those still undecided, ascending.
+    fn users(&self, settled: &[Decided]) -> Vec<UserId> {
         let undecided = self.members.iter().zip(settled).filter(|(_, answer)| answer.is_none());
         let mut users: Vec<UserId> = undecided.map(|(member, _)| member.order.user_id).collect();
         users.sort_unstable();
         users.dedup();
-        if self.locking == Locking::Never {
-            let (sale, buyers) = transaction.look(self.sale_id, &users).await?;
-            return Ok(Facts { sale, buyers });
-        }
-        let began = Instant::now();
-        let locked = transaction.lock(self.sale_id, &users).await;
-        // Whoever waited in vain waited for the sale, as far as anybody can tell.
-        let failed_after = |_: &StoreError| Waited { sale: began.elapsed(), ..Waited::default() };
-        let waited = locked.as_ref().map_or_else(failed_after, |locked| locked.waited);
-        metrics::histogram!(signals::LOCK_WAIT, "lock" => "sale").record(waited.sale);
-        metrics::histogram!(signals::LOCK_WAIT, "lock" => "wallet").record(waited.wallets);
-        locked.map(|locked| Facts { sale: locked.sale, buyers: locked.buyers })
+        users
     }
 
     /// Folds `decide` over the undecided, in the order of arrival, in memory.
@@ -263,13 +235,19 @@ impl<T: Transaction> Work<T> for Group {
     }
 
     async fn run(&mut self, transaction: &mut T) -> Result<Ending<Vec<OrderAnswer>>, Trouble> {
-        let mut settled = self.claim(transaction).await?;
+        let (mut settled, facts) = self.claim(transaction).await?;
         if settled.iter().any(Option::is_some) {
             self.known.clone_from(&settled);
         }
         let mut winners = Winners::default();
         if settled.contains(&None) {
-            let facts = self.read(transaction, &settled).await?;
+            let facts = match facts {
+                Some(facts) => facts,
+                None => {
+                    let wanted = Wanted { sale: self.sale_id, users: self.users(&settled) };
+                    facts::read(transaction, self.locking, &wanted).await?
+                }
+            };
             winners = self.decide(facts, &mut settled);
         }
         if !winners.orders.is_empty() {

@@ -6,6 +6,7 @@
 pub mod alone;
 mod apart;
 mod distance;
+mod facts;
 pub mod group;
 pub mod grouped;
 pub mod held;

@@ -18,12 +18,12 @@ on_both_stores! {
     claims_in_ascending_order_never_block_one_another_for_good,
 }
 
-fn order_key(text: &str) -> KeyRef {
+pub(super) fn order_key(text: &str) -> KeyRef {
     KeyRef::of_user(BUYER, Operation::PlaceOrder, key(text))
 }
 
 /// A claim of a key for an order that its tests never write.
-fn claim(id: u128, key: KeyRef) -> Claim {
+pub(super) fn claim(id: u128, key: KeyRef) -> Claim {
     let order = wish(id, BUYER, SaleId::new(Uuid::from_u128(SALE)), "any");
     Claim { key, fingerprint: order.fingerprint(), resource_id: Uuid::from_u128(id) }
 }
@@ -49,7 +49,7 @@ async fn a_key_is_claimed_once_and_says_what_it_stands_for<S: Store>(store: &S) 
 }
 
 /// In books that balance no key stands for nothing.
-async fn give_back<S: Store>(store: &S, keys: &[KeyRef]) {
+pub(super) async fn give_back<S: Store>(store: &S, keys: &[KeyRef]) {
     let mut transaction = store.begin().await.unwrap();
     transaction.release_keys(keys).await.unwrap();
     transaction.commit().await.unwrap();
