@@ -36,13 +36,16 @@ pub(super) fn engine(
     let waiting_max = settings.max_queue;
     let limits = SessionLimits::under(settings.lock_timeout);
     let store = PgStore::admitted(pool.clone()).under(limits);
-    let admission = || Arc::new(Admission::new(AdmissionOptions { slots, waiting_max, wait_max }));
+    let admission = || {
+        let options = AdmissionOptions { slots, waiting_max, wait_max };
+        Arc::new(Admission::new(options, Arc::clone(&known)))
+    };
     let engine: Arc<dyn Engine> = match settings.engine {
         EngineChoice::Pessimistic => Arc::new(Alone::pessimistic(store, admission(), time_limit)),
         EngineChoice::Optimistic => Arc::new(Alone::optimistic(store, admission(), time_limit)),
         EngineChoice::Grouped => {
             let options = GroupedOptions { slots, waiting_max, wait_max, time_limit };
-            Arc::new(Grouped::new(store, options, known))
+            Arc::new(Grouped::new(store, options, Arc::clone(&known)))
         }
     };
     Arc::new(SoldOut::new(engine, reads))

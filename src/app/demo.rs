@@ -153,7 +153,8 @@ async fn exists(pool: &PgPool, question: &'static str, id: Uuid) -> Result<bool,
 /// Buyers 2 to 19 take one each, through the same door as everyone: two of twenty are left.
 async fn sell_most_of_the_third(pool: &PgPool) -> Result<(), String> {
     let wait_max = Duration::from_secs(10);
-    let admission = Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max });
+    let admission =
+        Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max }, Arc::default());
     let store = PgStore::admitted(pool.clone());
     let engine = Alone::pessimistic(store, Arc::new(admission), wait_max);
     for number in 2..=19 {

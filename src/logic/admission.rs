@@ -4,16 +4,21 @@
 //! counted, ordered or turned away in time. So an order first takes a slot here, and where too many
 //! wait, or one has waited too long, it is turned away before any database work: this attempt was
 //! not and will not be executed.
+//!
+//! Orders for sales that nobody has seen, which anybody can invent, have a quarter of the slots and
+//! of the places in the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::fault::Fault;
+use super::known_sales::KnownSales;
 use super::pace::Pace;
+use crate::domain::id::SaleId;
 use crate::ports::signals;
 
 /// What admission needs to exist.
@@ -33,6 +38,10 @@ pub struct Admission {
     options: AdmissionOptions,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Of the slots and of the places, those for sales that nobody has seen.
+    strangers: Arc<Semaphore>,
+    strangers_waiting: Semaphore,
+    known: Arc<KnownSales>,
     pace: Arc<Pace>,
 }
 
@@ -40,6 +49,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Admitted {
     _slot: OwnedSemaphorePermit,
+    _stranger: Option<OwnedSemaphorePermit>,
     pace: Arc<Pace>,
 }
 
@@ -50,30 +60,55 @@ impl Drop for Admitted {
 }
 
 impl Admission {
-    /// An empty queue.
-    pub fn new(options: AdmissionOptions) -> Admission {
-        let slots = Arc::new(Semaphore::new(options.slots));
-        Admission { options, slots, waiting: AtomicUsize::new(0), pace: Arc::default() }
+    /// An empty queue. It notes in `known` which sales exist, as others do.
+    pub fn new(options: AdmissionOptions, known: Arc<KnownSales>) -> Admission {
+        let quarter = |of: usize| Semaphore::new((of / 4).max(1));
+        Admission {
+            options,
+            slots: Arc::new(Semaphore::new(options.slots)),
+            waiting: AtomicUsize::new(0),
+            strangers: Arc::new(quarter(options.slots)),
+            strangers_waiting: quarter(options.waiting_max),
+            known,
+            pace: Arc::default(),
+        }
     }
 
-    /// Waits for a slot.
+    /// Waits for a slot for an order of `sale`.
     ///
     /// # Errors
     /// [`Fault::Overloaded`] when too many wait or this one waited too long, [`Fault::Draining`]
     /// after [`Admission::close`].
-    pub async fn enter(&self) -> Result<Admitted, Fault> {
-        let began = Instant::now();
-        let Some(_place) = Waiting::join(&self.waiting, self.options.waiting_max) else {
-            return Err(self.pace.shed("queue_full", self.waiting()));
+    pub async fn enter(&self, sale: SaleId) -> Result<Admitted, Fault> {
+        let (began, stranger) = (Instant::now(), !self.known.has(sale));
+        let full = || self.pace.shed("queue_full", self.waiting());
+        let _among_strangers = match stranger {
+            true => Some(self.strangers_waiting.try_acquire().map_err(|_full| full())?),
+            false => None,
         };
-        let slot = Arc::clone(&self.slots).acquire_owned();
-        let entered = tokio::time::timeout(self.options.wait_max, slot).await;
+        let waits = Waiting::join(&self.waiting, self.options.waiting_max);
+        let _place = waits.ok_or_else(full)?;
+        let slots = async {
+            let stranger = match stranger {
+                true => Some(Arc::clone(&self.strangers).acquire_owned().await?),
+                false => None,
+            };
+            Ok::<_, AcquireError>((Arc::clone(&self.slots).acquire_owned().await?, stranger))
+        };
+        let entered = tokio::time::timeout(self.options.wait_max, slots).await;
         metrics::histogram!(signals::ORDER_QUEUE_WAIT).record(began.elapsed());
         match entered {
-            Ok(Ok(slot)) => Ok(Admitted { _slot: slot, pace: Arc::clone(&self.pace) }),
+            Ok(Ok((_slot, _stranger))) => {
+                Ok(Admitted { _slot, _stranger, pace: Arc::clone(&self.pace) })
+            }
             Ok(Err(_closed)) => Err(Fault::Draining),
             Err(_elapsed) => Err(self.pace.shed("waited_too_long", self.waiting())),
         }
+    }
+
+    /// A sale was seen: it is no stranger's any more.
+    pub fn seen(&self, sale: SaleId) {
+        self.known.note(sale);
     }
 
     /// How many wait now.
@@ -84,6 +119,7 @@ impl Admission {
     /// Turns away everyone who waits and everyone who comes.
     pub fn close(&self) {
         self.slots.close();
+        self.strangers.close();
     }
 }
 
@@ -110,33 +146,66 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::ids::new_id;
 
-    fn admission(slots: usize, waiting_max: usize) -> Admission {
-        Admission::new(AdmissionOptions { slots, waiting_max, wait_max: Duration::from_secs(2) })
+    const WAIT_MAX: Duration = Duration::from_secs(2);
+
+    /// An admission, and a sale that it knows.
+    fn admission(slots: usize, waiting_max: usize) -> (Arc<Admission>, SaleId) {
+        let options = AdmissionOptions { slots, waiting_max, wait_max: WAIT_MAX };
+        let (known, sale) = (Arc::<KnownSales>::default(), new_id());
+        known.note(sale);
+        (Arc::new(Admission::new(options, known)), sale)
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_turned_away_and_the_queue_moves_on() {
-        let admission = admission(1, 8);
-        let first = admission.enter().await.unwrap();
-        assert!(matches!(admission.enter().await, Err(Fault::Overloaded { .. })));
+        let (admission, sale) = admission(1, 8);
+        let first = admission.enter(sale).await.unwrap();
+        assert!(matches!(admission.enter(sale).await, Err(Fault::Overloaded { .. })));
         drop(first);
-        assert!(admission.enter().await.is_ok());
+        assert!(admission.enter(sale).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_turns_away_at_once_and_a_closed_one_drains() {
-        let admission = Arc::new(admission(1, 1));
-        let _held = admission.enter().await.unwrap();
+        let (admission, sale) = admission(1, 1);
+        let _held = admission.enter(sale).await.unwrap();
         let waiter = tokio::spawn({
             let admission = Arc::clone(&admission);
-            async move { admission.enter().await.map(drop) }
+            async move { admission.enter(sale).await.map(drop) }
         });
         tokio::task::yield_now().await;
         let began = Instant::now();
-        assert!(matches!(admission.enter().await, Err(Fault::Overloaded { .. })));
+        assert!(matches!(admission.enter(sale).await, Err(Fault::Overloaded { .. })));
         assert_eq!(began.elapsed(), Duration::ZERO);
         admission.close();
         assert_eq!(waiter.await.unwrap(), Err(Fault::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn orders_for_invented_sales_leave_slots_and_places_to_those_that_exist() {
+        let (admission, sale) = admission(4, 8);
+        let _invented = admission.enter(new_id()).await.unwrap();
+        let wait = || {
+            let admission = Arc::clone(&admission);
+            tokio::spawn(async move { admission.enter(new_id()).await.map(drop) })
+        };
+        let waiting = [wait(), wait()];
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        assert!(matches!(admission.enter(new_id()).await, Err(Fault::Overloaded { .. })));
+        let mut real = Vec::new();
+        for _ in 0..3 {
+            real.push(admission.enter(sale).await.unwrap());
+        }
+        let found = new_id();
+        admission.seen(found);
+        real.pop();
+        assert!(admission.enter(found).await.is_ok());
+        assert_eq!((began.elapsed(), admission.waiting()), (Duration::ZERO, 2));
+        for stranger in waiting {
+            assert!(matches!(stranger.await.unwrap(), Err(Fault::Overloaded { .. })));
+        }
     }
 }

@@ -19,10 +19,11 @@ pub(crate) const GROUPED_50MS: &str = "grouped, 50 ms for an order";
 pub(crate) const PESSIMISTIC_50MS: &str = "pessimistic, 50 ms for an order";
 /// The same over a relay that adds nothing.
 const PESSIMISTIC_RELAYED: &str = "pessimistic, relayed without delay";
+/// The same over a relay that adds [`PROBE`], about as much as it will be.
+const PESSIMISTIC_PROBED: &str = "pessimistic, relayed, 5 ms each way";
+const PROBE: Duration = Duration::from_millis(5);
 /// At how many connections the distance is compared.
 pub(crate) const COMPARED: [u16; 2] = [CONNECTIONS, 1_024];
-/// How often `pessimistic` asks the database for one order: BEGIN, three statements, COMMIT.
-const ROUND_TRIPS: f64 = 5.0;
 const ORDER_MS: f64 = 50.0;
 
 /// The section.
@@ -53,18 +54,14 @@ async fn near(bench: &mut Bench<'_>, world: &mut World) -> Outcome<()> {
 
 /// So far away that one order takes 50 ms.
 async fn far(bench: &mut Bench<'_>, world: &mut World) -> Outcome<()> {
-    // The relay itself takes its time; only the rest is delay.
-    let straight = Relay::to(&world.url, Duration::ZERO)?;
-    let kind = Kind::Engine("pessimistic");
-    let near = bench.service_with(kind, straight.url(), &[]).await?;
-    bench.turn(world, turn(PESSIMISTIC_RELAYED, &near, 1, 0)).await?;
-    near.stop().await?;
-    let rounds = bench.results.rounds(bench.section, PESSIMISTIC_RELAYED, 1);
-    let near_ms = median(rounds.map(|row| row.p50_ms)).ok_or("no order was placed")?;
-    let each_way_ms = ((ORDER_MS - near_ms) / ROUND_TRIPS / 2.0).max(0.1);
+    let near_ms = lone(bench, world, PESSIMISTIC_RELAYED, Duration::ZERO).await?;
+    let probed_ms = lone(bench, world, PESSIMISTIC_PROBED, PROBE).await?;
+    // What an order takes grows with the way, as often as it goes there and back.
+    let slope = (probed_ms - near_ms) / (PROBE.as_secs_f64() * 1_000.0);
+    let each_way_ms = ((ORDER_MS - near_ms) / slope.max(1.0)).max(0.1);
     bench.figure("each way, so that one order takes 50 ms", each_way_ms, "ms");
     let relay = Relay::to(&world.url, Duration::from_secs_f64(each_way_ms / 1_000.0))?;
-    let pessimistic = bench.service_with(kind, relay.url(), &[]).await?;
+    let pessimistic = bench.service_with(Kind::Engine("pessimistic"), relay.url(), &[]).await?;
     let grouped = bench.service_with(Kind::Engine("grouped"), relay.url(), &[]).await?;
     for round in 0..bench.options.rounds() {
         bench.settle(world).await?;
@@ -76,6 +73,21 @@ async fn far(bench: &mut Bench<'_>, world: &mut World) -> Outcome<()> {
     }
     grouped.stop().await?;
     pessimistic.stop().await
+}
+
+/// What a lone order takes over a relay that adds `delay` each way, and its own time, in ms.
+async fn lone(
+    bench: &mut Bench<'_>,
+    world: &mut World,
+    who: &'static str,
+    delay: Duration,
+) -> Outcome<f64> {
+    let relay = Relay::to(&world.url, delay)?;
+    let service = bench.service_with(Kind::Engine("pessimistic"), relay.url(), &[]).await?;
+    bench.turn(world, turn(who, &service, 1, 0)).await?;
+    service.stop().await?;
+    let rounds = bench.results.rounds(bench.section, who, 1);
+    Ok(median(rounds.map(|row| row.p50_ms)).ok_or("no order was placed")?)
 }
 
 fn turn<'a>(who: &'a str, service: &'a Service, connections: u16, round: u32) -> Turn<'a> {

@@ -149,29 +149,24 @@ fn locked(mut row: LockedRecord, users: &[UserId]) -> Result<Locked, StoreError>
     })
 }
 
+/// The function's two statements, as an error's context has them. They are ours, and so the same in
+/// every language; no key has spaces, so none can pretend, even where the server shows parameters
+/// in its contexts. (The relation's name stands there only for the first who waits: who comes
+/// behind him waits for his place in the line, and PostgreSQL gives no reason.)
+const OF_SALE: &str = "FROM sales s WHERE";
+const OF_WALLETS: &str = "FROM wallets w";
+
 /// Whether keys or locks failed, and of a wait in vain, for which lock.
 fn not_reached(error: sqlx::Error) -> NotReached {
     let database = error.as_database_error();
     let postgres = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     let context = postgres.and_then(PgDatabaseError::r#where).unwrap_or_default();
-    let (at_locks, of_wallet) = (is_about_locks(context), is_about_a_wallet(context));
+    let (of_sale, of_wallet) = (context.contains(OF_SALE), context.contains(OF_WALLETS));
     match store_error(error) {
         StoreError::LockTimeout { .. } if of_wallet => NotReached::Locks(StoreError::WalletHeld),
-        error if at_locks => NotReached::Locks(error),
+        error if of_sale || of_wallet => NotReached::Locks(error),
         error => NotReached::Keys(error),
     }
-}
-
-/// The context names the function in every language.
-fn is_about_locks(context: &str) -> bool {
-    context.contains("lock_for_orders")
-}
-
-/// The context has the text of the function's statement, which is ours and so the same in every
-/// language. (The relation's name stands there only for the first who waits: who comes behind him
-/// waits for his place in the line, and PostgreSQL gives no reason.)
-fn is_about_a_wallet(context: &str) -> bool {
-    context.contains("FROM wallets w")
 }
 
 /// Those of `users` whose wallets other transactions hold at this moment. Waits for nobody, and

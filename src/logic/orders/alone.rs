@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::{Group, Locking};
-use super::{Deciding, Engine, OrderAnswer};
+use super::{Deciding, Engine, OrderAnswer, is_of_a_sale};
 use crate::domain::order::PlaceOrder;
 use crate::logic::admission::Admission;
 use crate::logic::fault::Fault;
@@ -70,9 +70,12 @@ async fn decide<S: Store>(
     deadline: Instant,
     mut group: Group,
 ) -> Result<OrderAnswer, Fault> {
-    let _slot = admission.enter().await?;
+    let _slot = admission.enter(group.sale_id()).await?;
     metrics::histogram!(signals::ORDER_GROUP_SIZE).record(1.0);
     let answers = transact(&store, deadline, &mut group).await?;
+    if answers.iter().any(is_of_a_sale) {
+        admission.seen(group.sale_id());
+    }
     count_all(&answers);
     let answer = answers.into_iter().next();
     answer.ok_or_else(|| Fault::Internal("a group of one has one answer".to_owned()))

@@ -71,6 +71,11 @@ impl Group {
         member::add(&mut self.members, orders);
     }
 
+    /// Whose orders they are.
+    pub fn sale_id(&self) -> SaleId {
+        self.sale_id
+    }
+
     /// Asks `boarding` for more orders when its first BEGIN is answered.
     pub fn boarding(self, boarding: Option<Boarding>) -> Group {
         Group { boarding, ..self }

@@ -31,12 +31,11 @@ use super::distance::Distance;
 use super::group::{Boarding, Group};
 use super::held::{Held, Until};
 use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
-use super::{Deciding, Engine, OrderAnswer};
+use super::{Deciding, Engine, OrderAnswer, is_of_a_sale};
 use crate::domain::id::SaleId;
 use crate::domain::order::PlaceOrder;
-use crate::domain::refusal::Refusal;
 use crate::logic::fault::Fault;
-use crate::logic::keyed::{Answer, count_all};
+use crate::logic::keyed::count_all;
 use crate::logic::known_sales::KnownSales;
 use crate::logic::pace::Pace;
 use crate::logic::transact::transact;
@@ -268,17 +267,6 @@ impl<S: Store> Shared<S> {
         let turned_away = || self.pace.shed("waited_too_long", self.lanes.waiting() + 1);
         late.for_each(|one| one.tell(Err(turned_away())));
         waiting
-    }
-}
-
-/// Whether an answer says that its sale exists.
-fn is_of_a_sale(answer: &OrderAnswer) -> bool {
-    match answer {
-        Answer::Made(_) | Answer::Replayed(_) => true,
-        Answer::Refused(refusal) => {
-            !matches!(refusal, Refusal::SaleNotFound | Refusal::OrderExpired { .. })
-        }
-        Answer::KeyReused { .. } => false,
     }
 }
 

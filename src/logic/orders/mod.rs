@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::fault::Fault;
 use super::keyed::Answer;
 use crate::domain::order::{Order, PlaceOrder};
+use crate::domain::refusal::Refusal;
 
 /// How an order ended.
 pub type OrderAnswer = Answer<Order>;
@@ -46,4 +47,15 @@ pub trait Engine: Send + Sync {
 
     /// Takes no new orders; those already being decided are finished.
     fn close(&self);
+}
+
+/// Whether an answer says that its sale exists.
+fn is_of_a_sale(answer: &OrderAnswer) -> bool {
+    match answer {
+        Answer::Made(_) | Answer::Replayed(_) => true,
+        Answer::Refused(refusal) => {
+            !matches!(refusal, Refusal::SaleNotFound | Refusal::OrderExpired { .. })
+        }
+        Answer::KeyReused { .. } => false,
+    }
 }

@@ -157,8 +157,10 @@ impl Door for MemoryDoor {
             valid_until: wish.until.text().map(moment),
             key: key_of(key),
         };
-        let admission =
-            Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG });
+        let admission = Admission::new(
+            AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG },
+            Arc::default(),
+        );
         let engine = Alone::pessimistic(self.store.clone(), Arc::new(admission), LONG);
         seen(engine.place(order).await.expect("a decision"), order_members)
     }

@@ -62,14 +62,16 @@ async fn enter(store: &PgStore, key: &str) -> Result<Option<Locked>, NotReached>
     })
 }
 
-/// How it fails after 50 ms while somebody holds what `statement` takes.
-async fn fails_while_held(statement: String) -> NotReached {
+/// How the claim of `key` fails after 50 ms while somebody holds what `statement` takes. The server
+/// shows parameters in its errors, as one may be told to.
+async fn fails_while_held(key: &str, statement: String) -> NotReached {
     let (store, database) = postgresql().await;
     arrange(&store).await;
-    let options = database.options().options([("lock_timeout", "50ms")]);
+    let options = [("lock_timeout", "50ms"), ("log_parameter_max_length_on_error", "-1")];
+    let options = database.options().options(options);
     let impatient = PgStore::admitted(PgPoolOptions::new().connect_lazy_with(options));
     let held = Held::by(&database, statement).await;
-    let found = enter(&impatient, "a").await;
+    let found = enter(&impatient, key).await;
     held.release().await;
     assert_balanced(&database).await;
     found.expect_err("it is held")
@@ -77,17 +79,19 @@ async fn fails_while_held(statement: String) -> NotReached {
 
 #[tokio::test]
 async fn a_wait_in_vain_says_whether_it_was_for_a_key_the_sale_or_a_wallet() {
+    let tricky = "lock_for_orders(uuid,uuid[])FROM-sales-s-WHERE";
     let key = format!(
         "INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
-         VALUES ('a', '{BUYER}', 'order', decode(repeat('00', 32), 'hex'), gen_random_uuid())"
+         VALUES ('{tricky}', '{BUYER}', 'order', decode(repeat('00', 32), 'hex'),
+                 gen_random_uuid())"
     );
     let sale = format!("SELECT FROM sales WHERE id = '{SALE_ID}' FOR UPDATE");
     let wallet = format!("SELECT FROM wallets WHERE user_id = '{OTHER}' FOR UPDATE");
-    let found = fails_while_held(key).await;
+    let found = fails_while_held(tricky, key).await;
     assert!(matches!(found, NotReached::Keys(StoreError::LockTimeout { .. })), "{found:?}");
-    let found = fails_while_held(sale).await;
+    let found = fails_while_held("a", sale).await;
     assert!(matches!(found, NotReached::Locks(StoreError::LockTimeout { .. })), "{found:?}");
-    let found = fails_while_held(wallet).await;
+    let found = fails_while_held("a", wallet).await;
     assert!(matches!(found, NotReached::Locks(StoreError::WalletHeld)), "{found:?}");
 }
 

@@ -44,7 +44,10 @@ async fn in_groups<S: Store>(store: &S, world: &SeededWorld) -> Answers {
 
 async fn one_by_one<S: Store>(store: &S, world: &SeededWorld) -> Answers {
     world.arrange(store).await;
-    let admission = Admission::new(AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG });
+    let admission = Admission::new(
+        AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG },
+        Arc::default(),
+    );
     let engine = Alone::pessimistic(store.clone(), Arc::new(admission), LONG);
     let mut answers = Vec::new();
     for (_, orders) in &world.groups {
