@@ -16,7 +16,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::fault::Fault;
-use super::known_sales::KnownSales;
+use super::known_sales::{KnownSales, share_of_strangers};
 use super::pace::Pace;
 use crate::domain::id::SaleId;
 use crate::ports::signals;
@@ -62,13 +62,13 @@ impl Drop for Admitted {
 impl Admission {
     /// An empty queue. It notes in `known` which sales exist, as others do.
     pub fn new(options: AdmissionOptions, known: Arc<KnownSales>) -> Admission {
-        let quarter = |of: usize| Semaphore::new((of / 4).max(1));
+        let share = |of: usize| Semaphore::new(share_of_strangers(of));
         Admission {
             options,
             slots: Arc::new(Semaphore::new(options.slots)),
             waiting: AtomicUsize::new(0),
-            strangers: Arc::new(quarter(options.slots)),
-            strangers_waiting: quarter(options.waiting_max),
+            strangers: Arc::new(share(options.slots)),
+            strangers_waiting: share(options.waiting_max),
             known,
             pace: Arc::default(),
         }

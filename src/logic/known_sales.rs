@@ -35,6 +35,11 @@ impl KnownSales {
     }
 }
 
+/// What all orders together for sales that nobody has seen may take of slots or places: a quarter.
+pub fn share_of_strangers(of: usize) -> usize {
+    (of / 4).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

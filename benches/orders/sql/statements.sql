@@ -1,5 +1,5 @@
 -- One order as the service places it: the same four round trips with the same statements, texts
--- as in src/adapters/postgres/{key,lock}_repo.rs and record.sql. Three things differ, because
+-- as in src/adapters/postgres/lock_repo.rs and record.sql. Three things differ, because
 -- pgbench has no arrays, ids or typed parameters of its own: arrays are written ARRAY[…] and read
 -- by place, ids are made by the server (setup.sql), and parameters are cast where the driver would
 -- name their type.

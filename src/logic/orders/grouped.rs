@@ -36,7 +36,7 @@ use crate::domain::id::SaleId;
 use crate::domain::order::PlaceOrder;
 use crate::logic::fault::Fault;
 use crate::logic::keyed::count_all;
-use crate::logic::known_sales::KnownSales;
+use crate::logic::known_sales::{KnownSales, share_of_strangers};
 use crate::logic::pace::Pace;
 use crate::logic::transact::transact;
 use crate::ports::signals;
@@ -86,7 +86,7 @@ impl<S: Store> Grouped<S> {
             wait_max: options.wait_max,
         };
         let (lanes, slots) = (Lanes::new(limits), Semaphore::new(options.slots));
-        let strangers = Semaphore::new((options.slots / 4).max(1));
+        let strangers = Semaphore::new(share_of_strangers(options.slots));
         let (pace, distance) = (Pace::default(), Distance::default());
         let shared = Shared { store, lanes, pace, distance, slots, strangers, known, options };
         Grouped { shared: Arc::new(shared) }

@@ -15,6 +15,7 @@ use super::records::{arrange, place, wishes};
 use super::worlds::key;
 use super::{BUYER, OTHER, SALE, postgresql};
 use crate::support::locks::{Held, until_anyone_waits};
+use crate::support::postgres::TestDatabase;
 use crate::support::service::assert_balanced;
 
 on_both_stores! {
@@ -62,15 +63,15 @@ async fn enter(store: &PgStore, key: &str) -> Result<Option<Locked>, NotReached>
     })
 }
 
-/// How the claim of `key` fails after 50 ms while somebody holds what `statement` takes. The server
+/// How the claim of `key` fails after 50 ms while somebody holds what `hold` takes. The server
 /// shows parameters in its errors, as one may be told to.
-async fn fails_while_held(key: &str, statement: String) -> NotReached {
+async fn fails_while_held(key: &str, hold: impl AsyncFnOnce(&TestDatabase) -> Held) -> NotReached {
     let (store, database) = postgresql().await;
     arrange(&store).await;
     let options = [("lock_timeout", "50ms"), ("log_parameter_max_length_on_error", "-1")];
     let options = database.options().options(options);
     let impatient = PgStore::admitted(PgPoolOptions::new().connect_lazy_with(options));
-    let held = Held::by(&database, statement).await;
+    let held = hold(&database).await;
     let found = enter(&impatient, key).await;
     held.release().await;
     assert_balanced(&database).await;
@@ -80,13 +81,13 @@ async fn fails_while_held(key: &str, statement: String) -> NotReached {
 #[tokio::test]
 async fn a_wait_in_vain_says_whether_it_was_for_a_key_the_sale_or_a_wallet() {
     let tricky = "lock_for_orders(uuid,uuid[])FROM-sales-s-WHERE";
-    let key = format!(
-        "INSERT INTO idempotency_keys (key, user_id, operation, fingerprint, resource_id)
-         VALUES ('{tricky}', '{BUYER}', 'order', decode(repeat('00', 32), 'hex'),
-                 gen_random_uuid())"
-    );
-    let sale = format!("SELECT FROM sales WHERE id = '{SALE_ID}' FOR UPDATE");
-    let wallet = format!("SELECT FROM wallets WHERE user_id = '{OTHER}' FOR UPDATE");
+    let (buyer, sale) = (BUYER.to_string(), SALE_ID.to_string());
+    let key = async |database: &TestDatabase| Held::key(database, &buyer, tricky).await;
+    let sale = async |database: &TestDatabase| Held::sale(database, &sale).await;
+    let wallet = async |database: &TestDatabase| {
+        let lock = format!("SELECT FROM wallets WHERE user_id = '{OTHER}' FOR UPDATE");
+        Held::by(database, lock).await
+    };
     let found = fails_while_held(tricky, key).await;
     assert!(matches!(found, NotReached::Keys(StoreError::LockTimeout { .. })), "{found:?}");
     let found = fails_while_held("a", sale).await;
