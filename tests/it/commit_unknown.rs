@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::support::Service;
 use crate::support::api::{Api, Reply, new_key};
 use crate::support::crowd::seed_buyers;
-use crate::support::locks::number;
+use crate::support::locks::{number, until};
 use crate::support::relay::Break;
 
 /// How often each kind of break happens at least.
@@ -173,5 +173,27 @@ async fn who_sent_no_key_and_hears_no_end_is_told_to_look() {
         let detail = reply.text("detail");
         assert!(detail.contains(advice) && !detail.contains("same key"), "{detail}");
     }
+    service.finish().await;
+}
+
+/// The pool asks each session that comes back whether it lives, and knows no limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_go_silent_on_their_way_back_do_not_keep_their_places() {
+    const SESSIONS: usize = 4;
+    let (service, relay) = Service::behind_a_wire(|raw| {
+        raw.db_connections = Some(SESSIONS.to_string());
+    })
+    .await;
+    let user = service.api.user("10.00").await;
+    let sale = service.api.sale("1.00", 10).await;
+    relay.break_next("COMMIT", &[Break::SilentAfter; SESSIONS]);
+    for bought in 1..=SESSIONS {
+        service.api.buy(&new_key(), &user, &sale).await.expect(201);
+        assert_eq!(relay.broken(), bought, "each order's session is lost behind its COMMIT");
+    }
+    // All are on their way back to the pool and hear nothing.
+    let key = new_key();
+    until("it sells again", async || service.api.buy(&key, &user, &sale).await.status == 201).await;
+    assert_eq!(service.api.balance(&user).await, "5.00");
     service.finish().await;
 }

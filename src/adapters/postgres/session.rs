@@ -1,12 +1,18 @@
 //! One borrowed connection, which goes back only when it is known to rest.
 
+use std::time::Duration;
+
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::error::store_error;
 use super::store::Gate;
 use crate::ports::store::StoreError;
+
+/// How long a server has to answer that the session which goes back to the pool still lives.
+const BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection and the place at the gate that goes with it, if any. Unless it is
 /// [`Session::done`], the connection is closed and not given back: it may be in the middle of a
@@ -36,8 +42,14 @@ impl Session {
     }
 
     /// The connection may be given back: every answer has been read.
+    ///
+    /// The pool asks the server once more whether it lives, in the background and without a limit:
+    /// sessions to a server that has gone silent would keep their places for as long as TCP hopes.
+    /// What drop would do is done here, with a limit; beyond it the connection is closed.
     pub(super) fn done(mut self) {
-        drop(self.connection.take());
+        let Some(mut connection) = self.connection.take() else { return };
+        let back = connection.return_to_pool();
+        tokio::spawn(async move { timeout(BACK_WITHIN, back).await });
     }
 }
 

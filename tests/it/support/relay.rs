@@ -26,6 +26,8 @@ pub(crate) enum Break {
     CutDuring,
     /// The server has answered; the answer is lost.
     CutAfter,
+    /// The server has answered; from here on nobody hears anything, and nobody is told.
+    SilentAfter,
     /// The answer comes late.
     Delay(Duration),
     /// The server sees it and then the end of what it is told; its answers still come.
@@ -245,6 +247,11 @@ async fn pass(
                 Some(Break::CutAfter) => {
                     server.read_buf(&mut answered).await?;
                     return Ok(());
+                }
+                Some(Break::SilentAfter) => {
+                    server.read_buf(&mut answered).await?;
+                    client.write_all(&answered.split()).await?;
+                    return swallow(&mut client).await;
                 }
                 Some(Break::Delay(time)) => {
                     server.read_buf(&mut answered).await?;
