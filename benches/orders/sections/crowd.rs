@@ -36,6 +36,8 @@ const ALL_ANSWERED_MAX: Duration = Duration::from_secs(60);
 /// Figures of `ten_thousand`.
 pub(crate) const SECONDS: &str = "until all 10,000 were answered";
 pub(crate) const FAILED: &str = "answers that were no 201";
+/// The same crowd, and one unit.
+const SECONDS_FOR_ONE: &str = "10,000 for one unit: until one had it and 9,999 knew";
 
 /// The grouped engine over many sales.
 pub(crate) async fn sales(bench: &mut Bench<'_>) -> Outcome<()> {
@@ -99,7 +101,7 @@ pub(crate) async fn ten_thousand(bench: &mut Bench<'_>) -> Outcome<()> {
     for _ in 0..bench.options.rounds() {
         world.checkpoint().await?;
         let before = world.counters().await?.orders;
-        let (answers, seconds) = all_at_once(&service, &world).await?;
+        let (answers, seconds) = all_at_once(&service, world.orders(), Counted::Confirmed).await?;
         let confirmed = answers.samples.len();
         let written = world.counters().await?.orders - before;
         if usize::try_from(written) != Ok(confirmed) {
@@ -114,6 +116,8 @@ pub(crate) async fn ten_thousand(bench: &mut Bench<'_>) -> Outcome<()> {
         if failed > 0 {
             println!("{FAILED}, by status: {:?}", answers.others);
         }
+        let seconds = for_one_unit(&service, &mut world).await?;
+        bench.figure(SECONDS_FOR_ONE, seconds, "s");
     }
     bench.audit(&mut world).await?;
     if let Some(bytes) = process::memory_peak(service.pid) {
@@ -122,13 +126,26 @@ pub(crate) async fn ten_thousand(bench: &mut Bench<'_>) -> Outcome<()> {
     service.stop().await
 }
 
+/// The seeds' own case: ten thousand at once, and one item. One of them must have it and all others
+/// must hear that it is gone; the seconds are those until the last one knows.
+async fn for_one_unit(service: &Service, world: &mut World) -> Outcome<f64> {
+    let sale = world.open_sale(1).await?;
+    let asked = Asked::Orders { sales: [sale].into(), buyers: 1..=world.buyers };
+    let (answers, seconds) = all_at_once(service, asked, Counted::SoldOut).await?;
+    let (told, made) = (answers.samples.len(), answers.others);
+    if told != usize::from(AT_ONCE) - 1 || made != [(201, 1)].into() {
+        return Err(format!("one unit: {told} heard that it is sold out, others {made:?}").into());
+    }
+    Ok(seconds)
+}
+
 /// Opens all connections, then sends on all of them; the seconds count from the signal to the last
 /// answer.
-async fn all_at_once(service: &Service, world: &World) -> Outcome<(Answers, f64)> {
+async fn all_at_once(service: &Service, asked: Asked, counted: Counted) -> Outcome<(Answers, f64)> {
     let load = Arc::new(Load {
         address: service.address,
-        asked: world.orders(),
-        counted: Counted::Confirmed,
+        asked,
+        counted,
         connections: AT_ONCE,
         lasting: Duration::ZERO,
     });
