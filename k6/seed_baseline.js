@@ -1,4 +1,5 @@
-// The seeds' own runs, repeated: 10 callers who rest 0.1 s between orders, 150 callers who do not, 150 who do.
+// The seeds' run, repeated: 10 callers who rest 0.1 s between orders. And two of our own, which are in no seed: 150
+// callers who do not rest, and 150 who do.
 //
 // A closed loop, since the seeds' was one: a slow answer slows its caller down, so the numbers say how the service
 // answers that many callers, not how much it could take (`cargo bench`). No speed is demanded; what fails the run is a

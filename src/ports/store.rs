@@ -36,11 +36,11 @@ pub enum StoreError {
     /// The same, and it was a wallet's.
     #[error("a wallet was not free in time")]
     WalletHeld,
-    /// The database chose this transaction to give way (40001, 40P01), or a key was committed by
-    /// another at the same moment (23505 on a key): the whole transaction may be run again.
+    /// The database chose this transaction to give way (40001, 40P01), or what was read without a
+    /// lock no longer stands (`stale`, `key_vanished`): the whole transaction may be run again.
     #[error("the transaction must be run again ({sqlstate})")]
     Retry {
-        /// The SQLSTATE.
+        /// The SQLSTATE, or one of the two words.
         sqlstate: String,
     },
     /// No session could be had: nothing was executed.

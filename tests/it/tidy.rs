@@ -1,8 +1,9 @@
 //! House rules that a machine can keep: how long things are and what they may not hold. Who may
 //! import whom is in `layers`, which words and names are used in `names`, which claims name their
-//! tests in `claims`.
+//! tests in `claims`, what the compose file starts in `compose`.
 
 mod claims;
+mod compose;
 mod layers;
 mod names;
 

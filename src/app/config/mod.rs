@@ -234,6 +234,12 @@ mod tests {
     }
 
     #[test]
+    fn who_says_nothing_gets_port_3000_on_loopback() {
+        let settings = Settings::read(&RawSettings::default()).expect("defaults are good values");
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:3000");
+    }
+
+    #[test]
     fn an_open_door_on_a_public_address_must_be_said() {
         let listen = Some("0.0.0.0:3000".to_owned());
         let raw = RawSettings { listen: listen.clone(), ..RawSettings::default() };

@@ -9,6 +9,11 @@
 //! It is only ever a negative cache. What it says is at most [`BELIEVED`] old, whoever may have
 //! brought stock back (another instance, an operator's SQL); an order with a `valid_until` and one
 //! near the end of the sale's window go the long way: only the database's clock decides those.
+//!
+//! One winner can be told "sold out": when an operator has brought stock back by SQL, and someone
+//! who never bought before wins at another instance and asks again here, with the same key, while
+//! the last look is still believed. The order stands all the same, and a moment later its key is
+//! answered with it (`docs/RUNBOOK.md`, "Stock that comes back").
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
