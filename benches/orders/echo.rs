@@ -58,6 +58,10 @@ impl Engine for Echo {
         0
     }
 
+    fn oldest(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn close(&self) {}
 }
 

@@ -12,6 +12,9 @@ use super::token::Key;
 const BYTES_MIN: usize = 32;
 /// Fewer different bytes than any random key has: 32 hexadecimal digits have 14 on average.
 const BYTES_DIFFERENT_MIN: usize = 8;
+/// A word of so many different bytes may be said twice: 16 random hexadecimal digits have ten on
+/// average, and no word of a language has more than this.
+const BYTES_DIFFERENT_OF_A_WORD: usize = 14;
 /// The new one, the old one, and somebody's mistake; each may cost a token one more check.
 const SECRETS_MAX: usize = 4;
 
@@ -24,7 +27,8 @@ pub fn weakness(secret: &[u8]) -> Option<String> {
     }
     let different = secret.iter().collect::<HashSet<_>>().len();
     let repeats = |period: usize| secret[period..] == secret[..secret.len() - period];
-    if different < BYTES_DIFFERENT_MIN || (1..=secret.len() / 2).any(repeats) {
+    let is_a_word = different < BYTES_DIFFERENT_OF_A_WORD && (1..=secret.len() / 2).any(repeats);
+    if different < BYTES_DIFFERENT_MIN || is_a_word {
         return Some("the key repeats itself and can be guessed".to_owned());
     }
     None
@@ -79,6 +83,7 @@ mod tests {
             "9f86d081884c7d659a2feaa0c55ad015",
             "a test secret of more than thirty-two bytes",
             "correct horse battery staple and so on",
+            "0123456789abcdef0123456789abcdef",
         ] {
             assert_eq!(weakness(good.as_bytes()), None, "{good}");
         }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A flash-sale order service: wallet, stock and order in one PostgreSQL transaction, once per
@@ -199,7 +200,7 @@ pub struct RawSettings {
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Where the embedded server keeps its cluster and log [default: .flashdeal]
-    #[arg(long, global = true, env = "FLASHDEAL_DATA_DIR")]
+    #[arg(long, global = true, env = "FLASHDEAL_DATA_DIR", value_parser = any_path())]
     pub data_dir: Option<PathBuf>,
     /// Files of 16 MB that the write-ahead log of a new embedded server begins with, 0 to 64, at
     /// most a quarter of the free disk [default: 32]
@@ -223,15 +224,16 @@ pub struct RawSettings {
     /// open or jwt; must be said on any address but loopback [default: open on loopback]
     #[arg(long, global = true, env = "FLASHDEAL_AUTH")]
     pub auth: Option<String>,
-    /// HS256 key, at least 32 bytes; prefer the file, arguments can be seen by others
+    /// HS256 key, at least 32 bytes and no word said twice; prefer the file, arguments can be seen
+    /// by others
     #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
     /// A file with up to four HS256 keys, one a line, read again within seconds when it changes;
     /// the first signs; its mode gives nothing to others (0640 or less)
-    #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET_FILE")]
+    #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET_FILE", value_parser = any_path())]
     pub jwt_secret_file: Option<PathBuf>,
     /// A JWK set with public keys (RS256, EdDSA), read again within seconds when it changes
-    #[arg(long, global = true, env = "FLASHDEAL_JWKS_FILE")]
+    #[arg(long, global = true, env = "FLASHDEAL_JWKS_FILE", value_parser = any_path())]
     pub jwks_file: Option<PathBuf>,
     /// The `iss` of tokens [default: flashdeal]
     #[arg(long, global = true, env = "FLASHDEAL_JWT_ISSUER")]
@@ -285,4 +287,9 @@ pub struct RawSettings {
     /// pretty or json [default: pretty]
     #[arg(long, global = true, env = "FLASHDEAL_LOG_FORMAT")]
     pub log_format: Option<String>,
+}
+
+/// A path as it stands, also an empty one: empty settings count as unset, and clap would stop here.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }

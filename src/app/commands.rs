@@ -2,15 +2,15 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 
 use super::arguments::secrets_in_arguments;
-use super::cli::{Cli, Command, ImportCommand, SeedArgs, TokenArgs};
+use super::cli::{Cli, Command, ImportCommand, TokenArgs};
 use super::config::{Settings, duration};
 use super::database::{Database, DatabaseError};
-use super::operate::{export, import, rehearse, report};
+use super::operate::output::print;
+use super::operate::{export, import, rehearse, report, seed};
 use super::serve::{self, StartError};
 use super::signals::StopSignals;
 use super::{banner, telemetry};
@@ -18,23 +18,13 @@ use crate::adapters::http::AuditDto;
 use crate::adapters::postgres::audit_unhurried;
 use crate::adapters::postgres::embedded::EmbeddedError;
 use crate::adapters::postgres::schema;
-use crate::adapters::postgres::seed_repo::insert_users;
-use crate::adapters::postgres::store::PgStore;
 use crate::adapters::token::{Caller, sign};
-use crate::domain::Instant;
 use crate::domain::id::UserId;
-use crate::domain::money::Money;
-use crate::domain::text::ShortText;
-use crate::domain::user::User;
-use crate::logic::ids::new_id;
-use crate::logic::sales::{CreateSale, create_sale};
 
 /// Bad input: a setting, a flag, a second `serve`.
 const EXIT_USAGE: u8 = 2;
 /// Anything else that went wrong, and books that do not balance.
 const EXIT_FAILURE: u8 = 1;
-/// Users written in one statement.
-const SEED_BATCH: usize = 1_000;
 
 /// Runs a command to its end.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -56,11 +46,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Serve => return run_serve(&settings).await,
         Command::Token(args) => token(&settings, &args),
         Command::Migrate => on_database(&settings, async |on| migrate(on, &settings).await).await,
-        Command::Seed(args) => {
-            on_database(&settings, async |on| seed(on, &settings, &args).await).await
-        }
+        Command::Seed(args) => seed::run(&settings, &args).await,
         Command::Verify { json } => {
-            on_database(&settings, async |on| verify(on, &settings, json).await).await
+            on_books(&settings, async |on| verify(on, &settings, json).await).await
         }
         Command::Rehearse(args) => rehearse::run(&settings, &args).await,
         Command::Report(args) => report::run(&settings, &args).await,
@@ -102,9 +90,9 @@ impl Failure {
 impl From<DatabaseError> for Failure {
     fn from(error: DatabaseError) -> Failure {
         match error {
-            DatabaseError::Embedded(EmbeddedError::InUse { .. }) => {
-                Failure::usage(error.to_string())
-            }
+            DatabaseError::Embedded(
+                EmbeddedError::InUse { .. } | EmbeddedError::NoCluster { .. },
+            ) => Failure::usage(error.to_string()),
             error => Failure::other(error),
         }
     }
@@ -118,7 +106,22 @@ pub(super) async fn on_database(
     settings: &Settings,
     work: impl AsyncFnOnce(&Database) -> Done,
 ) -> Done {
-    let database = Database::for_command(settings).await?;
+    on(Database::for_command(settings).await?, settings, work).await
+}
+
+/// The same for a command that only reads: it makes no database where there is none.
+pub(super) async fn on_books(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Database) -> Done,
+) -> Done {
+    on(Database::for_reading(settings).await?, settings, work).await
+}
+
+async fn on(
+    database: Database,
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Database) -> Done,
+) -> Done {
     let done = match database.wait(settings).await {
         Err(error) => Err(error.into()),
         Ok(()) => work(&database).await,
@@ -174,10 +177,11 @@ async fn migrate(database: &Database, settings: &Settings) -> Done {
     let pool = database.pool(settings);
     let applied = schema::migrate(&pool).await.map_err(Failure::other)?;
     for schema::Applied { version, description } in &applied {
-        println!("applied {version:04} {description}");
+        print(&format!("applied {version:04} {description}\n"))?;
     }
     if applied.is_empty() {
-        println!("nothing to apply: the schema is at version {}", schema::version_expected());
+        let version = schema::version_expected();
+        print(&format!("nothing to apply: the schema is at version {version}\n"))?;
     }
     schema::settle_currency(&pool, &settings.currency).await.map_err(Failure::other)?;
     pool.close().await;
@@ -195,10 +199,10 @@ async fn verify(database: &Database, settings: &Settings, json: bool) -> Done {
     if json {
         let report =
             serde_json::to_string_pretty(&AuditDto::new(&audit)).map_err(Failure::other)?;
-        println!("{report}");
+        print(&format!("{report}\n"))?;
     } else {
         for found in &audit.discrepancies {
-            println!("{found}");
+            print(&format!("{found}\n"))?;
         }
         let (sales, wallets, orders) = (audit.sales, audit.wallets, audit.orders);
         let verdict = match audit.discrepancies.len() {
@@ -206,69 +210,9 @@ async fn verify(database: &Database, settings: &Settings, json: bool) -> Done {
             1 => "the books do not balance: 1 discrepancy".to_owned(),
             count => format!("the books do not balance: {count} discrepancies"),
         };
-        println!("{verdict} ({sales} sales, {wallets} wallets, {orders} orders)");
+        print(&format!("{verdict} ({sales} sales, {wallets} wallets, {orders} orders)\n"))?;
     }
     Ok(if audit.balanced() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) })
-}
-
-async fn seed(database: &Database, settings: &Settings, args: &SeedArgs) -> Done {
-    let amount = |name: &str, text: &str| {
-        Money::parse(text).map_err(|error| Failure::usage(format!("--{name} {text}: {error}")))
-    };
-    let (balance, price) = (amount("balance", &args.balance)?, amount("price", &args.price)?);
-    let name =
-        ShortText::parse(&args.name).map_err(|error| Failure::usage(format!("--name: {error}")))?;
-    let million = 1..=1_000_000;
-    if !million.contains(&args.users)
-        || args.stock > 1_000_000_000
-        || args.limit.is_some_and(|limit| !million.contains(&limit))
-    {
-        return Err(Failure::usage(
-            "--users takes 1 to 1000000, --stock 0 to 1000000000, --limit 1 to 1000000",
-        ));
-    }
-    let pool = database.pool(settings);
-    database.prepare(&pool, settings).await?;
-    let mut connection = database.unhurried(settings).await?;
-    let users = seed_users(&mut connection, args.users, balance).await?;
-    let request = CreateSale {
-        sale_id: new_id(),
-        name,
-        sku: None,
-        unit_price: price,
-        stock: args.stock,
-        per_user_limit: args.limit,
-        starts_at: None,
-        ends_at: None,
-        key: None,
-    };
-    let sale_id = request.sale_id;
-    let store = PgStore::admitted(pool.clone());
-    create_sale(&store, Duration::from_secs(10), request).await.map_err(Failure::other)?;
-    pool.close().await;
-    let user_ids: Vec<String> = users.iter().map(ToString::to_string).collect();
-    println!("{}", serde_json::json!({ "sale_id": sale_id.to_string(), "user_ids": user_ids }));
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn seed_users(
-    connection: &mut PgConnection,
-    count: u32,
-    balance: Money,
-) -> Result<Vec<UserId>, Failure> {
-    let created_at: Instant = sqlx::query_scalar("SELECT clock_timestamp()")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(Failure::other)?;
-    let ids: Vec<UserId> = (0..count).map(|_| new_id()).collect();
-    for batch in ids.chunks(SEED_BATCH) {
-        let users: Vec<User> = batch
-            .iter()
-            .map(|id| User { id: *id, external_id: None, name: None, created_at })
-            .collect();
-        insert_users(connection, &users, balance).await.map_err(Failure::other)?;
-    }
-    Ok(ids)
 }
 
 fn token(settings: &Settings, args: &TokenArgs) -> Done {
@@ -287,6 +231,6 @@ fn token(settings: &Settings, args: &TokenArgs) -> Done {
     })?;
     let expires_at = jsonwebtoken::get_current_timestamp() + ttl.as_secs().max(1);
     let token = sign(&settings.token, secret, caller, expires_at).map_err(Failure::other)?;
-    println!("{token}");
+    print(&format!("{token}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -71,6 +71,19 @@ impl Database {
         Database::embedded(found)
     }
 
+    /// For a command that only reads: as [`Database::for_command`], but it makes no database where
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Embedded`], `NoCluster` among them.
+    pub async fn for_reading(settings: &Settings) -> Result<Database, DatabaseError> {
+        if let Some(servers) = &settings.database {
+            return Ok(Database { servers: servers.clone(), embedded: None });
+        }
+        let options = Database::options(settings).existing_only();
+        Database::embedded(EmbeddedServer::start_or_attach(options).await?)
+    }
+
     fn options(settings: &Settings) -> EmbeddedOptions {
         EmbeddedOptions::new(&settings.data_dir).with_log_files(settings.wal_files)
     }

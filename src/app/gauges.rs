@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,6 +16,7 @@ use crate::adapters::postgres::stats_repo::Sample;
 use crate::domain::id::SaleId;
 use crate::domain::sale::{Sale, SaleStatus};
 use crate::logic::known_sales::KnownSales;
+use crate::logic::last_audit::{self, Checked};
 use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
 use crate::ports::signals;
@@ -76,34 +77,29 @@ impl Gauges {
     /// Audits the books now and then: at most a hundredth of the time, and in a calm moment. The
     /// age of the last audit goes on while one is under way, however long that takes.
     async fn keep_audited(&self, stop: &CancellationToken) {
-        let checked = Mutex::new(None);
-        tokio::join!(self.audit_when_calm(stop, &checked), async {
+        tokio::join!(self.audit_when_calm(stop), async {
             while !stop.is_cancelled() {
                 // Both again each second: what is not set for a minute falls silent, and books that
                 // are off must not.
-                if let Some((checked, discrepancies)) = *of(&checked) {
-                    let age: Duration = Instant::now() - checked;
-                    metrics::gauge!(signals::LEDGER_CHECKED_AGE).set(age.as_secs_f64());
-                    metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies);
+                if let Some(Checked { at, discrepancies }) = last_audit::last() {
+                    metrics::gauge!(signals::LEDGER_CHECKED_AGE).set(at.elapsed().as_secs_f64());
+                    metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(discrepancies as f64);
                 }
                 pause(stop, OWN_EVERY).await;
             }
         });
     }
 
-    async fn audit_when_calm(
-        &self,
-        stop: &CancellationToken,
-        checked: &Mutex<Option<(Instant, f64)>>,
-    ) {
+    async fn audit_when_calm(&self, stop: &CancellationToken) {
         let (mut due, mut rushed) = (Instant::now(), true);
         while !stop.is_cancelled() {
             let was_rushed = std::mem::replace(&mut rushed, self.engine.waiting() > 0);
             let calm = !(rushed || was_rushed) || Instant::now() >= due + AUDIT_PATIENCE;
             if self.phase.get() == Phase::Ready && Instant::now() >= due && calm {
                 let began = Instant::now();
-                if let Some(discrepancies) = audit(&self.reads).await {
-                    *of(checked) = Some((Instant::now(), discrepancies));
+                match self.reads.audit().await {
+                    Ok(audit) => last_audit::note(&audit),
+                    Err(error) => tracing::warn!(%error, "the books were not audited"),
                 }
                 let share = began.elapsed() * AUDIT_SHARE;
                 due = Instant::now() + share.clamp(AUDIT_EVERY, AUDIT_PAUSE_MAX);
@@ -192,10 +188,6 @@ fn show_stock(sale: &Sale) {
     metrics::gauge!(signals::SALE_STOCK, "sale" => sale.id.to_string()).set(left);
 }
 
-fn of<V>(shared: &Mutex<V>) -> MutexGuard<'_, V> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn show(sample: &Sample) {
     for (state, count) in sample.connections {
         metrics::gauge!(signals::POSTGRES_CONNECTIONS, "state" => state).set(count as f64);
@@ -222,21 +214,6 @@ async fn pause(stop: &CancellationToken, time: Duration) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = tokio::time::sleep(time) => {}
-    }
-}
-
-async fn audit(reads: &PgReads) -> Option<f64> {
-    match reads.audit().await {
-        Ok(audit) => {
-            for found in &audit.discrepancies {
-                tracing::error!(%found, "ALARM: the books do not balance");
-            }
-            Some(audit.discrepancies.len() as f64)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the books were not audited");
-            None
-        }
     }
 }
 

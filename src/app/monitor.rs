@@ -72,6 +72,9 @@ impl Watch {
             Some(Trusted { session, until }) => (session, until),
             None => {
                 let found = self.servers.choose().await.map_err(|error| error.to_string())?;
+                if self.phase.get() == Phase::DatabaseAway {
+                    self.servers.start_anew();
+                }
                 self.servers.lead(&self.pool);
                 (found, Instant::now())
             }

@@ -133,7 +133,9 @@ fn begin_at_zero() {
     for reason in ["queue_full", "queue_stuck", "waited_too_long"] {
         metrics::counter!(signals::ORDERS_SHED, "reason" => reason).increment(0);
     }
-    for cause in ["40001", "40P01", "connection", "commit_unknown", "stale", "key_vanished"] {
+    let causes =
+        ["40001", "40P01", "connection", "commit_unknown", "stale", "too_late", "key_vanished"];
+    for cause in causes {
         metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(0);
     }
     for result in ["claimed", "replayed", "reused", "in_progress"] {

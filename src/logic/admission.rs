@@ -8,8 +8,8 @@
 //! Orders for sales that nobody has seen, which anybody can invent, have a quarter of the slots and
 //! of the places in the queue.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -37,7 +37,7 @@ pub struct AdmissionOptions {
 pub struct Admission {
     options: AdmissionOptions,
     slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    waiting: Line,
     /// Of the slots and of the places, those for sales that nobody has seen.
     strangers: Arc<Semaphore>,
     strangers_waiting: Semaphore,
@@ -66,7 +66,7 @@ impl Admission {
         Admission {
             options,
             slots: Arc::new(Semaphore::new(options.slots)),
-            waiting: AtomicUsize::new(0),
+            waiting: Line::default(),
             strangers: Arc::new(share(options.slots)),
             strangers_waiting: share(options.waiting_max),
             known,
@@ -86,7 +86,7 @@ impl Admission {
             true => Some(self.strangers_waiting.try_acquire().map_err(|_full| full())?),
             false => None,
         };
-        let waits = Waiting::join(&self.waiting, self.options.waiting_max);
+        let waits = self.waiting.join(began, self.options.waiting_max);
         let _place = waits.ok_or_else(full)?;
         let slots = async {
             let stranger = match stranger {
@@ -113,7 +113,13 @@ impl Admission {
 
     /// How many wait now.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.arrivals().since.len()
+    }
+
+    /// How long the one that has waited longest has waited.
+    pub fn oldest(&self) -> Duration {
+        let first = self.waiting.arrivals().since.first().copied();
+        first.map_or(Duration::ZERO, |(came, _)| came.elapsed())
     }
 
     /// Turns away everyone who waits and everyone who comes.
@@ -123,23 +129,47 @@ impl Admission {
     }
 }
 
-/// One who waits; counted while in scope.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Who waits.
+#[derive(Debug, Default)]
+struct Line(Mutex<Arrivals>);
 
-impl<'a> Waiting<'a> {
-    fn join(waiting: &'a AtomicUsize, max: usize) -> Option<Waiting<'a>> {
-        let joined = waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < max).then_some(n + 1))
-            .ok()?;
-        metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set((joined + 1) as f64);
-        Some(Waiting(waiting))
+/// When those who wait came, and how many have come at all.
+#[derive(Debug, Default)]
+struct Arrivals {
+    since: BTreeSet<(Instant, u64)>,
+    ever: u64,
+}
+
+/// One who waits; counted while in scope.
+struct Waiting<'a> {
+    line: &'a Line,
+    came: (Instant, u64),
+}
+
+impl Line {
+    fn join(&self, now: Instant, max: usize) -> Option<Waiting<'_>> {
+        let mut arrivals = self.arrivals();
+        if arrivals.since.len() >= max {
+            return None;
+        }
+        arrivals.ever += 1;
+        let came = (now, arrivals.ever);
+        arrivals.since.insert(came);
+        metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set(arrivals.since.len() as f64);
+        Some(Waiting { line: self, came })
+    }
+
+    /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let before = self.0.fetch_sub(1, Ordering::Relaxed);
-        metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set((before - 1) as f64);
+        let mut arrivals = self.line.arrivals();
+        arrivals.since.remove(&self.came);
+        metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set(arrivals.since.len() as f64);
     }
 }
 
@@ -165,6 +195,25 @@ mod tests {
         assert!(matches!(admission.enter(sale).await, Err(Fault::Overloaded { .. })));
         drop(first);
         assert!(admission.enter(sale).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_is_the_one_that_has_waited_longest() {
+        let (admission, sale) = admission(1, 8);
+        let held = admission.enter(sale).await.unwrap();
+        assert_eq!(admission.oldest(), Duration::ZERO, "who is being decided does not wait");
+        let wait = || {
+            let admission = Arc::clone(&admission);
+            tokio::spawn(async move { admission.enter(sale).await.map(drop) })
+        };
+        let first = wait();
+        tokio::time::sleep(WAIT_MAX / 2).await;
+        let second = wait();
+        tokio::task::yield_now().await;
+        assert_eq!((admission.oldest(), admission.waiting()), (WAIT_MAX / 2, 2));
+        drop(held);
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(()), Ok(())));
+        assert_eq!((admission.oldest(), admission.waiting()), (Duration::ZERO, 0));
     }
 
     #[tokio::test(start_paused = true)]

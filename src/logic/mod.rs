@@ -6,6 +6,7 @@ pub mod fault;
 pub mod ids;
 pub mod keyed;
 pub mod known_sales;
+pub mod last_audit;
 pub mod orders;
 pub mod pace;
 pub mod rate;

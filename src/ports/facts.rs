@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::store::StoreError;
@@ -84,6 +85,13 @@ pub enum NotReached {
     Locks(StoreError),
 }
 
+impl From<StoreError> for NotReached {
+    /// Of an error of which nobody can say where it came.
+    fn from(error: StoreError) -> NotReached {
+        NotReached::Keys(error)
+    }
+}
+
 /// What a decided group writes: winners only, and the rows they leave behind.
 #[derive(Debug, Default)]
 pub struct Winners {
@@ -95,4 +103,20 @@ pub struct Winners {
     pub sale: Option<Sale>,
     /// Each touched wallet behind its last order.
     pub wallets: Vec<Wallet>,
+    /// The first moment at which one of them may not be made any more: behind its `valid_until`, or
+    /// the end of the sale.
+    pub too_late: Option<Instant>,
+}
+
+/// Why a write that came too late is to be decided again, as [`StoreError::Retry`] says it.
+pub const TOO_LATE: &str = "too_late";
+
+impl Winners {
+    /// Notes until when one of them may be made: at its `valid_until`, but not at the end of the
+    /// sale. The database counts in microseconds.
+    pub fn note_too_late(&mut self, valid_until: Option<Instant>, ends_at: Option<Instant>) {
+        let behind = |moment: Instant| moment.checked_add_signed(TimeDelta::microseconds(1));
+        let moments = [self.too_late, valid_until.and_then(behind), ends_at];
+        self.too_late = moments.into_iter().flatten().min();
+    }
 }

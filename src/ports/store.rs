@@ -14,7 +14,9 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
-pub use super::facts::{Buyers, Claim, Earlier, Locked, NotReached, Reached, Waited, Winners};
+pub use super::facts::{
+    Buyers, Claim, Earlier, Locked, NotReached, Reached, TOO_LATE, Waited, Winners,
+};
 use crate::domain::Instant;
 use crate::domain::id::{EntryId, SaleId, UserId};
 use crate::domain::key::{Fingerprint, KeyRef};
@@ -174,7 +176,9 @@ pub trait Transaction: Send + 'static {
     ) -> impl Future<Output = Result<(Option<Sale>, Buyers), StoreError>> + Send;
 
     /// Writes the winners, as sets, and checks that every row it meant to touch was touched
-    /// and stood as it was read ([`StoreError::Stale`]).
+    /// and stood as it was read ([`StoreError::Stale`]). Whoever waited for a lock in here until it
+    /// was too late for one of the orders ([`Winners::too_late`]) must decide again
+    /// ([`StoreError::Retry`]).
     fn record(&mut self, winners: &Winners) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Locks one wallet for a deposit and reads the clock.

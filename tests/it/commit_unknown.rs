@@ -1,7 +1,7 @@
 //! A COMMIT that is cut off resolves to one truth.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::json;
@@ -195,5 +195,53 @@ async fn sessions_that_go_silent_on_their_way_back_do_not_keep_their_places() {
     let key = new_key();
     until("it sells again", async || service.api.buy(&key, &user, &sale).await.status == 201).await;
     assert_eq!(service.api.balance(&user).await, "5.00");
+    service.finish().await;
+}
+
+/// The server's own limit and a second more, not the time of the whole request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_is_not_answered_is_given_up_in_time_for_another_try() {
+    for how in [Break::SilentUp, Break::SilentDown] {
+        for statement in ["WITH ours AS", "-- Writes what a decided group"] {
+            let (service, relay) = Service::behind_a_wire(|raw| {
+                raw.lock_timeout = Some("300ms".to_owned());
+                raw.request_timeout = Some("20s".to_owned());
+            })
+            .await;
+            let user = service.api.user("10.00").await;
+            let sale = service.api.sale("1.00", 10).await;
+            relay.break_next(statement, &[how]);
+            let began = Instant::now();
+            let made = service.api.buy(&new_key(), &user, &sale).await.expect(201);
+            let took = began.elapsed();
+            assert_eq!((relay.broken(), made.replayed()), (1, false), "{how:?} {statement}");
+            assert!(took < Duration::from_secs(10), "{how:?} {statement}: {took:?}");
+            service.finish().await;
+        }
+    }
+}
+
+/// A firewall that forgets what is open: each session that rests would cost whoever takes it three
+/// seconds, one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_went_silent_while_they_rested_are_found_out_in_seconds() {
+    let (service, relay) = Service::behind_a_wire(|_| {}).await;
+    let users = seed_buyers(&service.database, 24, "10.00").await;
+    let mut orders = JoinSet::new();
+    for user in users.clone() {
+        let (api, sale) = (service.api.clone(), service.api.sale("1.00", 2).await);
+        orders.spawn(async move { api.buy(&new_key(), &user, &sale).await.expect(201) });
+    }
+    orders.join_all().await;
+    let sale = service.api.sale("1.00", 10).await;
+    // Only a session that has rested for a second is asked whether it lives.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    relay.silence_open_wires();
+    let (began, key) = (Instant::now(), new_key());
+    let sold = async || service.api.buy(&key, &users[0], &sale).await.status == 201;
+    until("it sells again", sold).await;
+    let took = began.elapsed();
+    println!("sold again after {took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
     service.finish().await;
 }

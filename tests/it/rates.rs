@@ -49,6 +49,15 @@ async fn a_user_who_orders_too_often_is_told_when_to_come_back() {
     let again = api.buy("won", &user, &sale).await.expect(201);
     assert!(again.replayed() && again.bytes == won.bytes);
     api.buy(&new_key(), &other, &sale).await.expect(201);
+    // A spent key with another wish is no replay.
+    let other_wish = json!({ "user_id": user, "sale_id": sale, "quantity": 2 });
+    let too_many = api.post("/api/orders", "won", &other_wish).await;
+    assert!([429, 422].contains(&too_many.status.as_u16()), "{too_many:?}");
+    let mut last = too_many;
+    for _ in 0..5 {
+        last = api.post("/api/orders", "won", &other_wish).await;
+    }
+    last.refused(429, "rate_limited", "unknown", "same_key");
     service.finish().await;
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 use sqlx::PgConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,7 +35,7 @@ fn buyer(number: usize) -> String {
 async fn buy_until_closed(at: SocketAddr, number: usize, bought: Arc<Mutex<Vec<String>>>) {
     for turn in 0..60 {
         let key = format!("shutdown-{number}-{turn}");
-        let body = serde_json::json!({ "user_id": buyer(turn * 8 + number + 1), "sale_id": SALE });
+        let body = json!({ "user_id": buyer(turn * 8 + number + 1), "sale_id": SALE });
         let post = http::Method::POST;
         match Api::at(at).try_write(post, "/api/orders", Some(&key), &body).await {
             Ok(reply) if reply.status == 201 => {
@@ -144,7 +145,7 @@ async fn held(grace: &str) -> (ServeProcess, Held) {
         .execute(&mut holder)
         .await
         .expect("the row");
-    let (api, body) = (process.api.clone(), serde_json::json!({"user_id": user, "sale_id": sale}));
+    let (api, body) = (process.api.clone(), json!({"user_id": user, "sale_id": sale}));
     let waiting = tokio::spawn(async move {
         let post = http::Method::POST;
         api.try_write(post, "/api/orders", Some("held"), &body).await.ok()
@@ -184,6 +185,33 @@ async fn assert_one_order_in_the_end(held: Held) {
     crate::support::service::assert_balanced(&database).await;
 }
 
+/// Whether a new connection is told that the service drains.
+async fn is_draining(at: SocketAddr) -> bool {
+    let asked = Api::at(at).try_write(http::Method::GET, "/readyz", None, &json!({})).await;
+    asked.is_ok_and(|reply| reply.status == 503 && reply.body["status"] == "draining")
+}
+
+#[tokio::test]
+async fn who_comes_while_an_order_is_finished_is_told_that_the_service_drains() {
+    let (process, mut held) = held("20s").await;
+    let at = process.api.address();
+    process.signal(Signal::SIGTERM);
+    until("it drains", async || is_draining(at).await).await;
+    let late = process.api.buy("late", &held.user, &held.sale).await;
+    assert_eq!(late.header("connection"), Some("close"));
+    late.refused(503, "draining", "unknown", "same_key");
+    sqlx::raw_sql("ROLLBACK").execute(&mut held.holder).await.expect("the row is free");
+    assert_eq!(process.exit().await, Some(0));
+    let made = (&mut held.waiting).await.expect("a client").expect("an answer").expect(201);
+    assert!(!made.replayed() && refuses_connections(at).await);
+    let process = ServeProcess::start(&environment(&held.database, "5s")).await;
+    assert!(process.api.buy("held", &held.user, &held.sale).await.expect(201).replayed());
+    process.api.buy("late", &held.user, &held.sale).await.expect(201);
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.exit().await, Some(0));
+    crate::support::service::assert_balanced(&held.database).await;
+}
+
 #[tokio::test]
 async fn a_row_that_somebody_holds_delays_a_stop_by_the_grace_at_most() {
     let (process, held) = held("2s").await;
@@ -202,7 +230,7 @@ async fn a_second_signal_leaves_at_once() {
     let (process, held) = held("10s").await;
     let at = process.api.address();
     process.signal(Signal::SIGTERM);
-    until("the first signal is heard", async || refuses_connections(at).await).await;
+    until("the first signal is heard", async || is_draining(at).await).await;
     let began = Instant::now();
     process.signal(Signal::SIGTERM);
     assert_eq!(process.exit().await, Some(1), "an early end is no success");

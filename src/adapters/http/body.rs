@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use bytes::{Buf, BytesMut};
 use futures_util::{Stream, StreamExt};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use tokio::time::{Duration, Instant};
 
 use super::fields::Fields;
@@ -37,10 +37,16 @@ fn require_json(head: &Head) -> Result<(), Problem> {
         }
         _ => "",
     };
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let detail = "Send one `Content-Type: application/json`. Nothing was executed.";
+    let is_plain = match head.line(&CONTENT_ENCODING) {
+        Line::Absent => true,
+        Line::One(one) => one.as_bytes().eq_ignore_ascii_case(b"identity"),
+        Line::Several => false,
+    };
+    let detail = match essence.eq_ignore_ascii_case("application/json") {
+        true if is_plain => return Ok(()),
+        true => "Send the body as it is, without a Content-Encoding. Nothing was executed.",
+        false => "Send one `Content-Type: application/json`. Nothing was executed.",
+    };
     Err(Problem::new(problem::UNSUPPORTED_MEDIA_TYPE, detail))
 }
 

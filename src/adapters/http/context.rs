@@ -20,6 +20,7 @@ use crate::adapters::token::Verifier;
 use crate::domain::books::Audit;
 use crate::logic::fault::{Fault, in_a_moment};
 use crate::logic::known_sales::KnownSales;
+use crate::logic::last_audit;
 use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
 use crate::ports::store::StoreError;
@@ -175,7 +176,8 @@ impl<S, R> Context<S, R> {
             return Err(again("Another audit is running; one at a time keeps a sale fast."));
         };
         let reads = self.inner.reads.clone();
-        let work = async move { desk.run(turn, reads.audit()).await };
+        let audited = async move { reads.audit().await.inspect(last_audit::note) };
+        let work = async move { desk.run(turn, audited).await };
         let task = self.inner.tasks.spawn(work.in_current_span());
         match tokio::time::timeout(self.inner.options.request_timeout, task).await {
             Ok(Ok(Ok(()))) => {}

@@ -16,7 +16,6 @@ use super::endpoint::{head, with};
 use super::head::Head;
 use super::problem::{self, Problem};
 use crate::ports::read::Reads;
-use crate::ports::signals;
 use crate::ports::store::Store;
 
 /// Which door a request came through.
@@ -119,6 +118,5 @@ async fn handle_audit<S: Store, R: Reads>(
         Some(audit) => audit,
         None => context.audit().await?,
     };
-    metrics::gauge!(signals::LEDGER_DISCREPANCIES).set(audit.discrepancies.len() as f64);
     ok(&AuditDto::new(&audit))
 }

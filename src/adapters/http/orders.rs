@@ -97,7 +97,7 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
 }
 
 /// Lets an order in, or says when to come back. A replay is let in at any rate, as long as it can
-/// be looked up.
+/// be looked up; a spent key that comes with another wish is not one.
 async fn admit<S: Store, R: Reads>(
     context: &Context<S, R>,
     head: &Head,
@@ -113,7 +113,12 @@ async fn admit<S: Store, R: Reads>(
     let (user_id, key) = (Some(order.user_id), Some(order.key.clone()));
     let filter = OrderFilter { user_id, key, ..OrderFilter::default() };
     let made = context.read(|reads| async move { reads.list_orders(&filter, None, 1).await });
-    if made.await.is_ok_and(|page| !page.items.is_empty()) { Ok(None) } else { Err(limited) }
+    let made = made.await.ok().and_then(|page| page.items.into_iter().next());
+    let is_replay = made.is_some_and(|made| {
+        (made.sale_id, made.quantity, made.reference)
+            == (order.sale_id, order.quantity, order.reference.clone())
+    });
+    if is_replay { Ok(None) } else { Err(limited) }
 }
 
 /// Reads a wish for an order.

@@ -54,6 +54,9 @@ const HEADERS_MAX: usize = 64;
 /// Connections that may wait in the kernel: ten thousand buyers in one second.
 const BACKLOG: u32 = 16_384;
 
+/// What the kernel keeps of answers that were sent and not received (Linux takes twice as much).
+const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+
 /// A bound address with its routes.
 pub struct Server {
     listener: TcpListener,
@@ -74,6 +77,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
+    // Connections inherit it. What the kernel would otherwise keep for a client who does not read
+    // is a megabyte and more, and counted by nobody.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -120,19 +126,32 @@ impl Server {
         let max = self.options.connections_max;
         let places = Places::new(max, self.per_address, Arc::clone(&self.trusted));
         let graceful = GracefulShutdown::new();
-        loop {
-            let vacancy = tokio::select! {
-                () = stop.cancelled() => break,
-                vacancy = places.vacancy() => vacancy,
-            };
-            let Some(vacancy) = vacancy else { break };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.accept(&places, Some(&graceful)) => {}
+        }
+        let open = places.open();
+        let drained = tokio::time::timeout(self.options.drain_max, graceful.shutdown());
+        // Who comes while others are finished is told so, and to go elsewhere.
+        let drained = tokio::select! {
+            drained = drained => drained,
+            () = self.accept(&places, None) => Ok(()),
+        };
+        if drained.is_ok() {
+            return 0;
+        }
+        let left = places.open();
+        tracing::warn!(open, left, "connections did not finish in time");
+        left
+    }
+
+    /// Accepts and serves for ever. Without somebody who ends connections gracefully, each has one
+    /// answer.
+    async fn accept(&self, places: &Arc<Places>, graceful: Option<&GracefulShutdown>) {
+        while let Some(vacancy) = places.vacancy().await {
+            match self.listener.accept().await {
                 Ok((stream, peer)) => match places.take(vacancy, peer.ip()) {
-                    Some(place) => self.serve(stream, peer, place, &graceful),
+                    Some(place) => self.serve(stream, peer, place, graceful),
                     None => drop(stream),
                 },
                 Err(error) => {
@@ -142,16 +161,6 @@ impl Server {
                 }
             }
         }
-        drop(self.listener);
-        let open = places.open();
-        match tokio::time::timeout(self.options.drain_max, graceful.shutdown()).await {
-            Ok(()) => 0,
-            Err(_elapsed) => {
-                let left = places.open();
-                tracing::warn!(open, left, "connections did not finish in time");
-                left
-            }
-        }
     }
 
     fn serve(
@@ -159,7 +168,7 @@ impl Server {
         stream: TcpStream,
         peer: SocketAddr,
         place: Place,
-        graceful: &GracefulShutdown,
+        graceful: Option<&GracefulShutdown>,
     ) {
         // An answer is one small packet: waiting to fill it only adds latency.
         if let Err(error) = stream.set_nodelay(true) {
@@ -175,13 +184,17 @@ impl Server {
         let stream = TokioIo::new(Stalled::over(stream));
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
+            .keep_alive(graceful.is_some())
             .header_read_timeout(self.options.header_timeout)
             .max_buf_size(HEAD_MAX_BYTES)
             .max_headers(HEADERS_MAX);
         match &self.cors {
             None => {
                 let connection = http.serve_connection(stream, TowerToHyperService::new(respond));
-                tokio::spawn(finish(graceful.watch(connection), place));
+                match graceful {
+                    Some(graceful) => tokio::spawn(finish(graceful.watch(connection), place)),
+                    None => tokio::spawn(finish(connection, place)),
+                };
             }
             Some(cors) => {
                 let secured = cors.layer(respond.clone()).map_response(|mut response: Response| {
@@ -201,7 +214,10 @@ impl Server {
                 });
                 let service = TowerToHyperService::new(service);
                 let connection = http.serve_connection(stream, service);
-                tokio::spawn(finish(graceful.watch(connection), place));
+                match graceful {
+                    Some(graceful) => tokio::spawn(finish(graceful.watch(connection), place)),
+                    None => tokio::spawn(finish(connection, place)),
+                };
             }
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::time::timeout;
 
 use super::servers::Servers;
 use super::trust::objection_to;
@@ -61,6 +62,9 @@ impl SessionLimits {
         self.statement_timeout + Duration::from_secs(1)
     }
 }
+
+/// How long a session that has rested has to answer before another one is taken.
+const ALIVE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Parameters of a URL that sqlx honours.
 const PARAMETERS: &[&str] = &[
@@ -150,9 +154,11 @@ pub fn pool(servers: impl Into<Servers>, connections: u32) -> PgPool {
                 if left_behind {
                     return Ok(false);
                 }
-                // Under load no session rests this long; after a rest it may have died.
+                // Under load no session rests this long; after a rest it may have died, and where
+                // nobody told us, it would be waited for until nobody has time left.
                 if meta.idle_for > Duration::from_secs(1) {
-                    connection.ping().await?;
+                    let alive = timeout(ALIVE_WITHIN, connection.ping()).await;
+                    return alive.map_or(Ok(false), |answer| answer.map(|()| true));
                 }
                 Ok(true)
             })

@@ -13,7 +13,7 @@ use crate::domain::money::Money;
 use crate::domain::order::Order;
 use crate::domain::quantity::Quantity;
 use crate::domain::text::ShortText;
-use crate::ports::store::{StoreError, Winners};
+use crate::ports::store::{StoreError, TOO_LATE, Winners};
 
 /// A row of `orders`.
 #[derive(Debug, sqlx::FromRow)]
@@ -154,10 +154,14 @@ pub(super) async fn record(
         sale.sold_out_at,
         before,
         stock_before.cast_signed(),
+        winners.too_late,
     )
     .fetch_one(connection)
     .await
     .map_err(store_error)?;
+    if touched.too_late > 0 {
+        return Err(StoreError::Retry { sqlstate: TOO_LATE.to_owned() });
+    }
     expect_rows("the sale", 1, touched.sales)?;
     expect_rows("wallets", winners.wallets.len(), touched.wallets)?;
     expect_rows("orders", winners.orders.len(), touched.orders)?;

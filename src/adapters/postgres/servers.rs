@@ -126,6 +126,12 @@ impl Servers {
         }
     }
 
+    /// A server fell silent or went, and one is there again: sessions from before may lead nowhere
+    /// without anybody having been told, so none of them is used again.
+    pub fn start_anew(&self) {
+        self.choice.note_move();
+    }
+
     /// Whether a new session may be used.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::connect::{BEGIN, SessionLimits};
 use super::error::{commit_error, store_error};
@@ -80,17 +80,35 @@ impl PgStore {
 
 /// One open transaction. Unless it is ended by [`Transaction::commit`] or
 /// [`Transaction::rollback`], its session is thrown away with it.
-pub struct PgTransaction(Session);
+pub struct PgTransaction {
+    session: Session,
+    ear: Ear,
+}
+
+/// Listens for answers. The server limits each statement; a session from which nothing comes behind
+/// that limit has gone silent, and nothing is said to it again.
+struct Ear {
+    patience: Duration,
+    silence: bool,
+}
+
+impl Ear {
+    async fn hear<V, E: From<StoreError>>(
+        &mut self,
+        answer: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, E> {
+        timeout(self.patience, answer).await.unwrap_or_else(|_elapsed| {
+            self.silence = true;
+            Err(StoreError::Lost("no answer to a statement".to_owned()).into())
+        })
+    }
+}
 
 impl PgTransaction {
-    fn session(&mut self) -> &mut PgConnection {
-        self.0.connection()
-    }
-
     /// Sends a statement that ends the transaction; only then may the session go back.
     async fn end(mut self, statement: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(statement).execute(self.session()).await?;
-        self.0.done();
+        sqlx::raw_sql(statement).execute(self.session.connection()).await?;
+        self.session.done();
         Ok(())
     }
 }
@@ -117,7 +135,9 @@ impl Store for PgStore {
             match sqlx::raw_sql(BEGIN).execute(session.connection()).await.map_err(store_error) {
                 Ok(_) => {
                     note_wait(began.elapsed());
-                    return Ok(PgTransaction(session.holding(slot)));
+                    let session = session.holding(slot);
+                    let ear = Ear { patience: self.patience, silence: false };
+                    return Ok(PgTransaction { session, ear });
                 }
                 Err(StoreError::Lost(_)) if sessions_left > 0 => sessions_left -= 1,
                 Err(error) => return Err(away(error)),
@@ -145,7 +165,7 @@ fn note_wait(waited: Duration) {
 impl Transaction for PgTransaction {
     async fn claim_keys(&mut self, claims: &[Claim]) -> Result<Vec<bool>, StoreError> {
         debug_assert!(claims.is_sorted_by(|a, b| a.key < b.key), "keys are claimed ascending");
-        key_repo::claim(self.session(), claims).await
+        self.ear.hear(key_repo::claim(self.session.connection(), claims)).await
     }
 
     async fn claim_and_lock(
@@ -156,31 +176,33 @@ impl Transaction for PgTransaction {
     ) -> Result<Reached, NotReached> {
         debug_assert!(claims.is_sorted_by(|a, b| a.key < b.key), "keys are claimed ascending");
         debug_assert!(users.is_sorted_by(|a, b| a < b), "wallets are locked ascending");
-        lock_repo::claim_and_lock(self.session(), claims, sale, users).await
+        self.ear
+            .hear(lock_repo::claim_and_lock(self.session.connection(), claims, sale, users))
+            .await
     }
 
     async fn earlier(&mut self, key: &KeyRef) -> Result<Option<Earlier>, StoreError> {
-        key_repo::earlier(self.session(), key).await
+        self.ear.hear(key_repo::earlier(self.session.connection(), key)).await
     }
 
     async fn earlier_orders(
         &mut self,
         keys: &[KeyRef],
     ) -> Result<HashMap<KeyRef, (Fingerprint, Order)>, StoreError> {
-        key_repo::earlier_orders(self.session(), keys).await
+        self.ear.hear(key_repo::earlier_orders(self.session.connection(), keys)).await
     }
 
     async fn release_keys(&mut self, keys: &[KeyRef]) -> Result<(), StoreError> {
-        key_repo::release(self.session(), keys).await
+        self.ear.hear(key_repo::release(self.session.connection(), keys)).await
     }
 
     async fn lock(&mut self, sale: SaleId, users: &[UserId]) -> Result<Locked, StoreError> {
         debug_assert!(users.is_sorted_by(|a, b| a < b), "wallets are locked ascending");
-        lock_repo::lock(self.session(), sale, users).await
+        self.ear.hear(lock_repo::lock(self.session.connection(), sale, users)).await
     }
 
     async fn held_wallets(&mut self, users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
-        lock_repo::held_wallets(self.session(), users).await
+        self.ear.hear(lock_repo::held_wallets(self.session.connection(), users)).await
     }
 
     async fn look(
@@ -188,15 +210,15 @@ impl Transaction for PgTransaction {
         sale: SaleId,
         users: &[UserId],
     ) -> Result<(Option<Sale>, Buyers), StoreError> {
-        look_repo::look(self.session(), sale, users).await
+        self.ear.hear(look_repo::look(self.session.connection(), sale, users)).await
     }
 
     async fn record(&mut self, winners: &Winners) -> Result<(), StoreError> {
-        order_repo::record(self.session(), winners).await
+        self.ear.hear(order_repo::record(self.session.connection(), winners)).await
     }
 
     async fn lock_wallet(&mut self, user: UserId) -> Result<Option<(Wallet, Moment)>, StoreError> {
-        wallet_repo::lock(self.session(), user).await
+        self.ear.hear(wallet_repo::lock(self.session.connection(), user)).await
     }
 
     async fn record_deposit(
@@ -204,31 +226,31 @@ impl Transaction for PgTransaction {
         entry: &LedgerEntry,
         wallet: &Wallet,
     ) -> Result<(), StoreError> {
-        wallet_repo::record_deposit(self.session(), entry, wallet).await
+        self.ear.hear(wallet_repo::record_deposit(self.session.connection(), entry, wallet)).await
     }
 
     async fn deposit(&mut self, id: EntryId) -> Result<Option<LedgerEntry>, StoreError> {
-        wallet_repo::deposit(self.session(), id).await
+        self.ear.hear(wallet_repo::deposit(self.session.connection(), id)).await
     }
 
     async fn now(&mut self) -> Result<Moment, StoreError> {
-        wallet_repo::now(self.session()).await
+        self.ear.hear(wallet_repo::now(self.session.connection())).await
     }
 
     async fn insert_user(&mut self, user: &User) -> Result<bool, StoreError> {
-        user_repo::insert(self.session(), user).await
+        self.ear.hear(user_repo::insert(self.session.connection(), user)).await
     }
 
     async fn user(&mut self, id: UserId) -> Result<Option<User>, StoreError> {
-        user_repo::find(self.session(), id).await
+        self.ear.hear(user_repo::find(self.session.connection(), id)).await
     }
 
     async fn insert_sale(&mut self, sale: &Sale) -> Result<bool, StoreError> {
-        sale_repo::insert(self.session(), sale).await
+        self.ear.hear(sale_repo::insert(self.session.connection(), sale)).await
     }
 
     async fn sale(&mut self, id: SaleId) -> Result<Option<Sale>, StoreError> {
-        sale_repo::find(self.session(), id).await
+        self.ear.hear(sale_repo::find(self.session.connection(), id)).await
     }
 
     async fn commit(self) -> Result<(), CommitError> {
@@ -237,6 +259,9 @@ impl Transaction for PgTransaction {
 
     /// A rollback that fails has no session left to roll back.
     async fn rollback(self) {
+        if self.ear.silence {
+            return;
+        }
         if let Err(error) = self.end("ROLLBACK").await {
             tracing::debug!(%error, "rollback on a lost session");
         }

@@ -17,7 +17,7 @@ use super::output::quietly;
 use super::report::{check_schema, sale_id};
 use crate::adapters::postgres::export_repo::{self, Cell, Export, ExportError};
 use crate::app::cli::{ExportArgs, ExportFormat, ExportTable};
-use crate::app::commands::{Done, Failure, on_database};
+use crate::app::commands::{Done, Failure, on_books};
 use crate::app::config::Settings;
 use crate::app::database::Database;
 use crate::domain::id::SaleId;
@@ -30,7 +30,7 @@ const DANGEROUS: [char; 9] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\
 /// Exports a table.
 pub(in crate::app) async fn run(settings: &Settings, args: &ExportArgs) -> Done {
     let sale = args.sale.as_deref().map(sale_id).transpose()?;
-    on_database(settings, async |database| on(database, settings, args, sale).await).await
+    on_books(settings, async |database| on(database, settings, args, sale).await).await
 }
 
 async fn on(

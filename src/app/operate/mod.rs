@@ -5,6 +5,7 @@
 //! | weeks before | `import users FILE` | `import`, `user_file` |
 //! | the day before | `rehearse` | `rehearse`, `stage`, `crowd`, `press`, `latency`, `verdict` |
 //! | the day after | `report --sale ID` | `report`, `metrics_page` |
+//! | for a try | `seed` | `seed` |
 //! | the day after | `export orders\|ledger\|sales` | `export` |
 //!
 //! Results go to standard output, progress and sentences to standard error. Exit codes are 0, 1
@@ -15,11 +16,12 @@ pub(super) mod export;
 pub(super) mod import;
 pub mod latency;
 mod metrics_page;
-mod output;
+pub(super) mod output;
 pub mod press;
 mod progress;
 pub(super) mod rehearse;
 pub(super) mod report;
+pub(super) mod seed;
 mod stage;
 mod user_file;
 mod verdict;

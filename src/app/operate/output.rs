@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use crate::app::commands::Failure;
 
 /// Prints a result on standard output. A reader who left (`| head`) is no failure.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+pub(in crate::app) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     quietly(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }

@@ -13,7 +13,7 @@ use super::output::{instant, print};
 use crate::adapters::postgres::report_repo::{Peak, SaleReport, report};
 use crate::adapters::postgres::schema;
 use crate::app::cli::ReportArgs;
-use crate::app::commands::{Done, Failure, on_database};
+use crate::app::commands::{Done, Failure, on_books};
 use crate::app::config::Settings;
 use crate::app::database::Database;
 use crate::domain::books::Discrepancy;
@@ -27,7 +27,7 @@ const ORDERS: [&str; 2] = ["confirmed", "replayed"];
 /// Reports on a sale.
 pub(in crate::app) async fn run(settings: &Settings, args: &ReportArgs) -> Done {
     let sale = sale_id(&args.sale)?;
-    on_database(settings, async |database| on(database, settings, args, sale).await).await
+    on_books(settings, async |database| on(database, settings, args, sale).await).await
 }
 
 /// Reads `--sale`.

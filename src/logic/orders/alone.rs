@@ -59,6 +59,10 @@ impl<S: Store> Engine for Alone<S> {
         self.admission.waiting()
     }
 
+    fn oldest(&self) -> Duration {
+        self.admission.oldest()
+    }
+
     fn close(&self) {
         self.admission.close();
     }

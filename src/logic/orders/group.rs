@@ -170,6 +170,8 @@ impl Group {
                     buyer.units_bought += order.quantity.units();
                     sale.as_mut().expect("a yes implies a sale").apply(&order);
                     winners.entries.push(entry);
+                    let ends_at = sale.as_ref().and_then(|sale| sale.ends_at);
+                    winners.note_too_late(wish.valid_until, ends_at);
                     winners.orders.push(order.clone());
                     made[first] = Some(at);
                     Answer::Made(order)

@@ -41,9 +41,7 @@ pub trait Engine: Send + Sync {
     fn waiting(&self) -> usize;
 
     /// How long the one that has waited longest has waited.
-    fn oldest(&self) -> Duration {
-        Duration::ZERO
-    }
+    fn oldest(&self) -> Duration;
 
     /// Takes no new orders; those already being decided are finished.
     fn close(&self);

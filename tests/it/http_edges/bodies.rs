@@ -61,6 +61,12 @@ async fn a_body_says_once_that_it_is_json() {
             assert_eq!(reply.body["charged"] == "no", method == Method::POST, "{types:?}");
         }
     }
+    for (coding, status) in [("gzip", 415), ("identity, gzip", 415), ("identity", 201)] {
+        let builder = api.request(Method::POST, "/api/users").header("content-encoding", coding);
+        let builder = builder.header("content-type", "application/json");
+        let reply = api.send(builder.body(Bytes::from("{}")).expect("a request")).await;
+        reply.expect("an answer").expect(status);
+    }
     for good in ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8"] {
         let builder = api.request(Method::POST, "/api/users").header("content-type", good);
         let reply = api.send(builder.body(Bytes::from("{}")).expect("a request")).await;

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::{moment, until_status};
 use crate::support::Service;
-use crate::support::api::new_key;
+use crate::support::api::{Reply, new_key};
+use crate::support::locks::{Held, run, until_someone_waits};
 
 /// One sale from before its start to behind its end, and one key all along.
 #[tokio::test]
@@ -66,4 +67,54 @@ async fn the_windows_edges_are_a_matter_of_moments() {
     }
     assert_eq!(api.balance(&user).await, "7.00");
     service.finish().await;
+}
+
+/// Whatever an order waits for: the moment that counts is behind the wait, with every engine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_across_the_end_of_an_attempt_or_of_a_sale_and_buys() {
+    for engine in ["grouped", "pessimistic", "optimistic"] {
+        let service = Service::start_with(|raw| {
+            raw.engine = Some(engine.to_owned());
+            raw.lock_timeout = Some("8s".to_owned());
+            raw.request_timeout = Some("30s".to_owned());
+        })
+        .await;
+        let user = service.api.user("9.00").await;
+        for held in [
+            "SELECT FROM sales FOR UPDATE",
+            "SELECT FROM wallets FOR UPDATE",
+            "LOCK TABLE orders IN SHARE MODE",
+            "LOCK TABLE ledger_entries IN SHARE MODE",
+        ] {
+            println!("{engine}, {held}");
+            for of_the_sale in [false, true] {
+                let late = ordered_too_late(&service, &user, held, of_the_sale).await;
+                match of_the_sale {
+                    true => late.refused(400, "sale_not_open", "no", "same_key"),
+                    false => late.refused(400, "order_expired", "no", "new_key"),
+                };
+            }
+        }
+        assert_eq!(service.api.balance(&user).await, "9.00", "{engine}");
+        service.finish().await;
+    }
+}
+
+/// An order that waits for `held` until the sale is over, or its own `valid_until`.
+async fn ordered_too_late(service: &Service, user: &str, held: &str, of_the_sale: bool) -> Reply {
+    let soon = moment(service, TimeDelta::milliseconds(500)).await;
+    let mut sale = json!({ "unit_price": "1.00", "stock": 9 });
+    let mut order = json!({ "user_id": user });
+    match of_the_sale {
+        true => sale["ends_at"] = json!(soon),
+        false => order["valid_until"] = json!(soon),
+    }
+    order["sale_id"] = json!(service.api.sale_with(sale).await);
+    let mut held = Held::by(&service.database, held.to_owned()).await;
+    let api = service.api.clone();
+    let late = tokio::spawn(async move { api.post("/api/orders", &new_key(), &order).await });
+    until_someone_waits(&service.database).await;
+    run(&mut held.session, format!("SELECT pg_sleep_until('{soon}')")).await;
+    held.release().await;
+    late.await.expect("an answer")
 }

@@ -1,9 +1,10 @@
 //! What PostgreSQL guards against although no caller should do it: a writer who decided on facts
 //! that are no longer true touches too few rows and fails, and nothing of it stays.
 
+use chrono::TimeDelta;
 use flashdeal::domain::id::Id;
 use flashdeal::domain::money::Money;
-use flashdeal::ports::store::{Store, StoreError, Transaction, Winners};
+use flashdeal::ports::store::{Store, StoreError, TOO_LATE, Transaction, Winners};
 use uuid::Uuid;
 
 use super::records::{arrange, place, wishes};
@@ -39,6 +40,7 @@ async fn record_stale(stale: impl FnOnce(&mut Winners)) -> Result<(), StoreError
         entries: vec![entry],
         sale: Some(sale),
         wallets: vec![wallet],
+        too_late: None,
     };
     stale(&mut winners);
     let recorded = transaction.record(&winners).await;
@@ -97,6 +99,22 @@ async fn orders_without_their_sale_or_wallet_are_refused() {
         matches!(recorded, Err(StoreError::Invariant(_) | StoreError::Stale { .. })),
         "{recorded:?}"
     );
+}
+
+/// By the database's clock, behind every wait in the write.
+#[tokio::test]
+async fn what_comes_too_late_for_one_of_the_orders_is_to_be_decided_again() {
+    let at = |seconds| {
+        move |winners: &mut Winners| {
+            let made_at = winners.orders[0].created_at;
+            winners.too_late = Some(made_at + TimeDelta::seconds(seconds));
+        }
+    };
+    record_stale(at(3_600)).await.unwrap();
+    match record_stale(at(0)).await {
+        Err(StoreError::Retry { sqlstate }) => assert_eq!(sqlstate, TOO_LATE),
+        other => panic!("{other:?} does not ask for another run"),
+    }
 }
 
 /// The last guard: the schema refuses what the program should never have written.

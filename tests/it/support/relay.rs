@@ -1,8 +1,8 @@
 //! A wire to PostgreSQL that breaks where it is told to.
 //!
 //! It listens on a port of its own, passes everything on to the server of a [`TestDatabase`] and
-//! reads what the client says: first a start-up message (length, body), then frames (type, length,
-//! body). A simple query that begins with a chosen text is broken as planned.
+//! reads what the client says: a start-up message (length, body), then frames (type, length, body).
+//! A simple query that begins with a chosen text is broken as planned.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::postgres::TestDatabase;
 
 /// What becomes of a chosen statement.
-#[allow(dead_code, reason = "the drill, which shares this file, uses them all")]
+#[allow(dead_code, reason = "not everyone who shares this file uses them all")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Break {
     /// The server never sees it.
@@ -47,6 +47,7 @@ struct Plan {
     /// Statements that are this text reach the server as that one.
     instead: Option<(&'static str, &'static str)>,
     broken: usize,
+    silences: usize,
     /// Answers of the server with SQLSTATE 40001.
     serialization_failures: usize,
     /// Statements that went by: simple queries and executions of prepared ones.
@@ -95,6 +96,11 @@ impl Relay {
     /// otherwise, because no switch of the service makes it.
     pub(crate) fn say_instead(&self, text: &'static str, instead: &'static str) {
         lock(&self.plan).instead = Some((text, instead));
+    }
+
+    /// Nobody hears anything on the wires that are open, and nobody is told. New ones are sound.
+    pub(crate) fn silence_open_wires(&self) {
+        lock(&self.plan).silences += 1;
     }
 
     /// How often the server answered that a transaction cannot be serialized.
@@ -222,10 +228,14 @@ async fn pass(
     client.set_nodelay(true)?;
     let (mut said, mut answered) = (BytesMut::new(), BytesMut::new());
     let (mut typed, mut inside, mut heard) = (false, false, BytesMut::new());
+    let born = lock(plan).silences;
     loop {
         while let Some(frame) = take_frame(&mut said, typed) {
             typed = true;
-            let how = lock(plan).judge(&frame, &mut inside);
+            let mut how = lock(plan).judge(&frame, &mut inside);
+            if lock(plan).silences > born {
+                how = Some(Break::SilentUp);
+            }
             match how {
                 Some(Break::CutBefore) => return Ok(()),
                 Some(Break::SilentUp) => return swallow(&mut client).await,
@@ -236,7 +246,6 @@ async fn pass(
             }
             match how {
                 None | Some(Break::CutBefore | Break::SilentUp) => {}
-                // The server's socket stays open behind it.
                 Some(Break::SilentDown) => return swallow(&mut client).await,
                 Some(Break::HalfClose) => {
                     server.shutdown().await?;

@@ -50,6 +50,16 @@ pub enum EmbeddedError {
         /// The owner, when it has written its id already.
         pid: Option<u32>,
     },
+    /// There is no database, and the caller wants none made.
+    #[error(
+        "there is no database in {}: name the FLASHDEAL_DATA_DIR of one, or begin one there with \
+         `flashdeal`",
+        data_dir.display()
+    )]
+    NoCluster {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
     /// Another process owns the data directory, and its server did not become ready.
     #[error(
         "another flashdeal{} owns {}, and its database was not ready within {seconds} s",

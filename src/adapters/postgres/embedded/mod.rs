@@ -191,6 +191,9 @@ impl EmbeddedServer {
         lock: HomeLock,
     ) -> Result<Self, EmbeddedError> {
         let started = Instant::now();
+        if options.existing_only && !place.cluster().exists() {
+            return Err(EmbeddedError::NoCluster { data_dir: options.data_dir });
+        }
         let binaries = cluster::prepare(&place, options.log_files).await?;
         let socket_dir = socket::prepare(&place)?;
         let connection = Connection {

@@ -29,6 +29,8 @@ pub struct EmbeddedOptions {
     /// quarter of the free disk allows. Each that is missing in the first rush stops every COMMIT
     /// while it is made.
     pub log_files: u16,
+    /// Whether a missing cluster is an error instead of being made (default no).
+    pub existing_only: bool,
     pub(super) test_settings: Vec<(String, String)>,
 }
 
@@ -41,6 +43,7 @@ impl EmbeddedOptions {
             start_timeout: START_TIMEOUT,
             max_connections: MAX_CONNECTIONS,
             log_files: LOG_FILES,
+            existing_only: false,
             test_settings: Vec::new(),
         }
     }
@@ -52,6 +55,12 @@ impl EmbeddedOptions {
             .with_test_setting("fsync", "off")
             .with_test_setting("full_page_writes", "off")
             .with_test_setting("synchronous_commit", "off")
+    }
+
+    /// Makes nothing: without a cluster there is an error.
+    #[must_use]
+    pub fn existing_only(self) -> Self {
+        Self { existing_only: true, ..self }
     }
 
     /// So many files for the log of a new cluster (see [`EmbeddedOptions::log_files`]).
