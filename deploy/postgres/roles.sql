@@ -7,6 +7,8 @@
 --   psql "$ADMIN_URL" -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql   # now there are tables to grant
 --   DATABASE_URL=postgres://flashdeal_service:…@db.example/shop FLASHDEAL_MIGRATE=off flashdeal serve
 --
+-- (`import` with the service's role wants FLASHDEAL_MIGRATE=off as well: without it both try to migrate, and are refused.)
+--
 -- Run it again after each upgrade, after `flashdeal migrate`; it changes nothing that is already so. $ADMIN_URL is a
 -- superuser in FlashDeal's database, with FlashDeal's schema first on its search_path. (A managed service's
 -- administrator, who is none: GRANT flashdeal_migrator TO CURRENT_USER after the first run, then run it again.)
