@@ -14,6 +14,9 @@ use crate::adapters::postgres::servers::Servers;
 use crate::adapters::postgres::trust;
 use crate::ports::store::StoreError;
 
+/// The session that watches the database, and that of an audit.
+const SESSIONS_BESIDE_POOL: u32 = 2;
+
 /// A database that can be connected to.
 pub struct Database {
     /// Where.
@@ -154,7 +157,7 @@ impl Database {
         }
     }
 
-    /// Migrates or checks the schema, and settles the currency.
+    /// Migrates or checks the schema, settles the currency, and looks whether the pool has room.
     ///
     /// # Errors
     /// [`DatabaseError::Schema`]
@@ -167,7 +170,8 @@ impl Database {
         } else {
             schema::check_version(pool).await?;
         }
-        Ok(schema::settle_currency(pool, &settings.currency).await?)
+        schema::settle_currency(pool, &settings.currency).await?;
+        warn_of_little_room(pool, settings.db_connections).await
     }
 
     /// Lets go: an embedded server of ours is stopped.
@@ -178,6 +182,22 @@ impl Database {
             tracing::error!(%error, "the embedded server was not stopped");
         }
     }
+}
+
+/// A pool that its server cannot fill shows in the rush only, as orders that find the database busy.
+async fn warn_of_little_room(pool: &PgPool, wanted: u32) -> Result<(), DatabaseError> {
+    let wanted = wanted + SESSIONS_BESIDE_POOL;
+    let most = trust::sessions_max(&mut *pool.acquire().await?).await?;
+    if most < wanted {
+        tracing::warn!(
+            most,
+            wanted,
+            "this login cannot have as many sessions as FLASHDEAL_DB_CONNECTIONS needs: lower it, \
+             or raise max_connections, or the CONNECTION LIMIT of the role or the database; \
+             behind a pooler its own limit counts"
+        );
+    }
+    Ok(())
 }
 
 /// Whether a server's "no" passes by itself: starting up, shutting down, or full.

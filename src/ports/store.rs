@@ -38,11 +38,12 @@ pub enum StoreError {
     /// The same, and it was a wallet's.
     #[error("a wallet was not free in time")]
     WalletHeld,
-    /// The database chose this transaction to give way (40001, 40P01), or what was read without a
-    /// lock no longer stands (`stale`, `key_vanished`): the whole transaction may be run again.
+    /// The database chose this transaction to give way (40001, 40P01), what was read without a lock
+    /// no longer stands (`stale`, `key_vanished`), or the wait for a lock of the write was too long
+    /// for what was decided ([`TOO_LATE`]): the whole transaction may be run again.
     #[error("the transaction must be run again ({sqlstate})")]
     Retry {
-        /// The SQLSTATE, or one of the two words.
+        /// The SQLSTATE, or one of these words.
         sqlstate: String,
     },
     /// No session could be had: nothing was executed.

@@ -67,3 +67,30 @@ async fn a_defect_is_logged_under_the_id_of_its_request_whatever_the_engine() {
         assert_balanced(&database).await;
     }
 }
+
+/// A pool that its server cannot fill would show in the rush only.
+#[tokio::test]
+async fn a_pool_that_is_too_large_for_its_server_is_warned_of_at_the_start() {
+    let database = TestDatabase::create().await;
+    for (connections, warned) in [("1000", true), ("10", false)] {
+        let environment = [
+            ("DATABASE_URL", database.url.as_str()),
+            ("FLASHDEAL_DB_CONNECTIONS", connections),
+            ("FLASHDEAL_LOG_FORMAT", "json"),
+        ];
+        let log = scratch(&format!("room-{connections}")).join("log");
+        let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
+        command.stderr(File::create(&log).unwrap());
+        let process = ServeProcess::of(command).await;
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.exit().await, Some(0));
+        let text = std::fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let told: Vec<Value> = lines.filter(|line| line["wanted"] == 1002).collect();
+        assert_eq!(told.len(), usize::from(warned), "{text}");
+        if let Some(line) = told.first() {
+            assert_eq!(line["level"], "WARN");
+            assert!(line["most"].as_u64().is_some_and(|most| (1..1_000).contains(&most)), "{line}");
+        }
+    }
+}

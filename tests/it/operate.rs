@@ -2,7 +2,7 @@
 //! what they leave behind, and that the books balance afterwards.
 
 mod beside;
-mod export;
+pub(crate) mod export;
 mod import;
 mod import_again;
 mod rehearse;

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
+use std::time::{Duration, Instant};
+
 use flashdeal::adapters::postgres::store::PgStore;
+use flashdeal::app::cli::RawSettings;
 use flashdeal::domain::id::{SaleId, UserId};
 use flashdeal::logic::keyed::Answer;
 use flashdeal::logic::orders::group::{Group, Locking};
@@ -10,6 +13,7 @@ use flashdeal::logic::transact::transact;
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::operate::export::{SALE, sell_many};
 use crate::store_contract::worlds::wish;
 use crate::support::Service;
 use crate::support::api::{Reply, new_key};
@@ -27,14 +31,15 @@ struct SoldOut {
     held: Held,
 }
 
+/// With an engine that locks, so that a held row is felt, and soon.
+fn felt(raw: &mut RawSettings) {
+    raw.engine = Some("grouped".to_owned());
+    raw.lock_timeout = Some("300ms".to_owned());
+}
+
 impl SoldOut {
     async fn start() -> SoldOut {
-        let service = Service::start_with(|raw| {
-            // With an engine that locks, so that the held row is felt.
-            raw.engine = Some("grouped".to_owned());
-            raw.lock_timeout = Some("300ms".to_owned());
-        })
-        .await;
+        let service = Service::start_with(felt).await;
         let buyers = seed_buyers(&service.database, 40, "100.00").await;
         let sale = json!({ "unit_price": "10.00", "stock": 3, "per_user_limit": 2 });
         let sale = service.api.sale_with(sale).await;
@@ -138,6 +143,28 @@ async fn a_key_that_is_spent_elsewhere_is_reused_and_not_sold_out() {
     shop.service.finish().await;
 }
 
+/// Who has bought is read in pages of 20,000 orders, and the last winner is on the second. He asks
+/// all the time while the sale is looked at for the first time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_many_winners_is_not_told_that_it_is_sold_out() {
+    let service = Service::start_with(felt).await;
+    sell_many(&service.database, 25_000).await;
+    let buyers = seed_buyers(&service.database, 2, "100.00").await;
+    let ten = json!({ "user_id": buyers[0], "sale_id": SALE, "quantity": 10 });
+    let press = async || service.api.post("/api/orders", "last", &ten).await.expect(201);
+    let made = press().await;
+    service.api.buy(&new_key(), &buyers[1], SALE).await.expect(400);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(600) {
+        let again = press().await;
+        assert_eq!((again.replayed(), again.id()), (true, made.id()));
+    }
+    let held = sold_out_by_heart(&service, &buyers[1], SALE).await;
+    assert!(press().await.replayed());
+    held.release().await;
+    service.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stock_that_returns_is_sold_again_within_a_moment() {
     let SoldOut { service, sale, others, held, .. } = SoldOut::start().await;
@@ -147,7 +174,7 @@ async fn stock_that_returns_is_sold_again_within_a_moment() {
         "UPDATE sales SET stock = stock + 2, stock_initial = stock_initial + 2,
          sold_out_at = NULL WHERE id = '{sale}'"
     );
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     run(&mut session, restock).await;
     let key = new_key();
     let bought = async || service.api.buy(&key, &others[6], &sale).await.status == 201;
@@ -161,11 +188,7 @@ async fn stock_that_returns_is_sold_again_within_a_moment() {
 /// The session that reads who has bought falls silent, as behind a firewall that has forgotten it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_hears_nothing_is_given_up_and_the_shortcut_opens() {
-    let (service, relay) = Service::behind_a_wire(|raw| {
-        raw.engine = Some("grouped".to_owned());
-        raw.lock_timeout = Some("300ms".to_owned());
-    })
-    .await;
+    let (service, relay) = Service::behind_a_wire(felt).await;
     let buyers = seed_buyers(&service.database, 3, "100.00").await;
     let sale = service.api.sale("10.00", 1).await;
     service.api.buy(&new_key(), &buyers[0], &sale).await.expect(201);
@@ -219,7 +242,7 @@ async fn a_winner_behind_a_lost_commit_is_not_told_that_it_is_sold_out() {
 async fn sell_elsewhere(pool: &PgPool, user: &str, sale: &str, key: &str) {
     let (user, sale) = (UserId::parse(user).unwrap(), SaleId::parse(sale).unwrap());
     let order = wish(1, user, sale, key);
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let mut group = Group::of_one(order, Locking::First);
     let answers = transact(&PgStore::admitted(pool.clone()), deadline, &mut group).await.unwrap();
     assert!(matches!(answers[..], [Answer::Made(_)]), "{answers:?}");

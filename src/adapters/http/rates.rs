@@ -15,6 +15,11 @@ use crate::adapters::token::Caller;
 use crate::domain::id::UserId;
 use crate::logic::rate::{Rate, TooMany};
 
+/// How many orders in which time.
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// How many are left, and when there will be more.
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
 /// The limits, each perhaps none.
 #[derive(Debug)]
 pub struct Rates {
@@ -107,11 +112,11 @@ fn limited(what: &str, refused: TooMany) -> Problem {
     );
     let problem = Problem::new(problem::RATE_LIMITED, detail).retry_after(later);
     let fields = [
-        ("ratelimit-policy", format!("\"{what}\";q={burst};w={window_seconds}")),
-        ("ratelimit", format!("\"{what}\";r=0;t={seconds}")),
+        (RATE_LIMIT_POLICY, format!("\"{what}\";q={burst};w={window_seconds}")),
+        (RATE_LIMIT, format!("\"{what}\";r=0;t={seconds}")),
     ];
     fields.into_iter().fold(problem, |problem, (name, value)| match HeaderValue::from_str(&value) {
-        Ok(value) => problem.header(HeaderName::from_static(name), value),
+        Ok(value) => problem.header(name, value),
         Err(_) => problem,
     })
 }

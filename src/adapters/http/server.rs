@@ -32,6 +32,7 @@ use super::context::Context;
 use super::endpoint::{Routes, answer, operator_routes, public_routes, secure};
 use super::head::{IDEMPOTENCY_KEY, TRACEPARENT, X_REQUEST_ID};
 use super::places::{Place, Places};
+use super::rates::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::stalled::Stalled;
 use crate::ports::read::Reads;
 use crate::ports::store::Store;
@@ -269,6 +270,14 @@ fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
             TRACEPARENT,
             X_REQUEST_ID,
         ])
-        .expose_headers([ETAG, IDEMPOTENT_REPLAYED, LOCATION, RETRY_AFTER, X_REQUEST_ID])
+        .expose_headers([
+            ETAG,
+            IDEMPOTENT_REPLAYED,
+            LOCATION,
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
+            RETRY_AFTER,
+            X_REQUEST_ID,
+        ])
         .max_age(Duration::from_secs(600))
 }

@@ -61,6 +61,26 @@ pub async fn unfit(
     }
 }
 
+/// How many sessions this login can have on its server: what is not reserved for others, or less by
+/// a limit of the role or the database. Those do not hold for a superuser.
+///
+/// # Errors
+/// [`StoreError`] when it does not answer.
+pub async fn sessions_max(connection: &mut PgConnection) -> Result<u32, StoreError> {
+    let question = "SELECT least(
+            current_setting('max_connections')::bigint
+              - CASE WHEN rolsuper THEN 0 ELSE
+                  current_setting('superuser_reserved_connections')::bigint
+                  + coalesce(current_setting('reserved_connections', true), '0')::bigint END,
+            CASE WHEN rolconnlimit >= 0 AND NOT rolsuper THEN rolconnlimit END,
+            CASE WHEN datconnlimit >= 0 AND NOT rolsuper THEN datconnlimit END)
+        FROM pg_roles, pg_database
+        WHERE rolname = current_user AND datname = current_database()";
+    let row = sqlx::raw_sql(question).fetch_one(connection).await.map_err(store_error)?;
+    let most: i64 = row.try_get(0).map_err(store_error)?;
+    Ok(u32::try_from(most.max(0)).unwrap_or(u32::MAX))
+}
+
 /// The oldest server that is supported, as `server_version_num`.
 pub const SERVER_VERSION_MIN: i32 = 140_000;
 

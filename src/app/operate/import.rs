@@ -57,7 +57,7 @@ async fn on(database: &Database, settings: &Settings, file: &UserFile) -> Done {
     database.prepare(&pool, settings).await?;
     pool.close().await;
     let mut connection = database.unhurried(settings).await?;
-    let mut progress = Progress::new("rows imported", file.rows);
+    let mut progress = Progress::new("rows read", file.rows);
     let mut sum = Sum::default();
     let mut rows = file.read().map_err(Failure::other)?;
     loop {

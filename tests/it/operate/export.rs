@@ -18,7 +18,7 @@ use crate::support::process::flashdeal;
 use crate::support::service::assert_balanced;
 
 /// The sale of the large table.
-const SALE: &str = "0190e000-0000-7000-8000-000000000001";
+pub(crate) const SALE: &str = "0190e000-0000-7000-8000-000000000001";
 /// Rows of the large table.
 const MANY: i64 = 200_000;
 /// What an export of it may take of memory, in KiB: the program itself and a few buffers. The rows
@@ -104,22 +104,21 @@ fn guarded(mut row: Value) -> Value {
     row
 }
 
-/// A sale with [`MANY`] orders of a thousand users, by the books.
-async fn sell_many(database: &TestDatabase) {
-    ended(&["migrate"], &on(database), 0).await;
+/// The sale [`SALE`] with so many orders of a thousand users and ten units left, by the books.
+pub(crate) async fn sell_many(database: &TestDatabase, many: i64) {
     let statements = format!(
         "CREATE TEMP TABLE o AS
          SELECT n, 1 + n % 1000 AS u, 1 + n / 1000 AS k, gen_random_uuid() AS id,
                 ('0190d000-0000-7000-8000-' || lpad((1 + n % 1000)::text, 12, '0'))::uuid
                   AS user_id,
                 timestamptz '2026-01-01 00:00:00Z' + n * interval '1 ms' AS at
-         FROM generate_series(0, {MANY} - 1) AS n;
+         FROM generate_series(0, {many} - 1) AS n;
          INSERT INTO users (id, created_at) SELECT user_id, min(at) FROM o GROUP BY user_id;
          INSERT INTO wallets (user_id, balance, entry_count)
          SELECT user_id, 1000 - count(*), 1 + count(*) FROM o GROUP BY user_id;
          INSERT INTO sales (id, name, unit_price, stock, stock_initial, starts_at, order_count)
-         VALUES ('{SALE}', 'Many', 1.00, 10, {MANY} + 10,
-                 '2026-01-01 00:00:00Z', {MANY});
+         VALUES ('{SALE}', 'Many', 1.00, 10, {many} + 10,
+                 '2026-01-01 00:00:00Z', {many});
          INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
                              balance_after, created_at)
          SELECT id, user_id, '{SALE}', n + 1, 1, 1.00, 1.00,
@@ -152,7 +151,8 @@ fn memory_peak(child: &Child) -> u64 {
 #[tokio::test]
 async fn a_large_export_is_of_one_moment_and_in_constant_memory() {
     let database = TestDatabase::create().await;
-    sell_many(&database).await;
+    ended(&["migrate"], &on(&database), 0).await;
+    sell_many(&database, MANY).await;
     let service = Service::start_on(database, |_| {}).await;
     let mut child = export_of_many(&service.database);
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();

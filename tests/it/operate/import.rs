@@ -22,7 +22,7 @@ async fn users_and_their_money_come_in_and_can_buy() {
     let path = path.to_str().expect("UTF-8");
     let (text, said) = ended(&["import", "users", path], &on(&database), 0).await;
     assert_eq!(text, "2500 users made, 2499 opening balances, 0 unchanged\n");
-    assert!(said.contains("100 %  2500 of 2500 rows imported, "), "{said}");
+    assert!(said.contains("100 %  2500 of 2500 rows read, "), "{said}");
 
     let service = Service::start_on(database, |_| {}).await;
     let api = &service.api;

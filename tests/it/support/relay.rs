@@ -232,10 +232,10 @@ async fn pass(
     loop {
         while let Some(frame) = take_frame(&mut said, typed) {
             typed = true;
-            let mut how = lock(plan).judge(&frame, &mut inside);
-            if lock(plan).silences > born {
-                how = Some(Break::SilentUp);
-            }
+            let judged = lock(plan).judge(&frame, &mut inside);
+            let how = if lock(plan).silences > born { Some(Break::SilentUp) } else { judged };
+            // One read takes a whole answer.
+            answered.reserve(1_024);
             match how {
                 Some(Break::CutBefore) => return Ok(()),
                 Some(Break::SilentUp) => return swallow(&mut client).await,
