@@ -184,7 +184,7 @@ impl Database {
     }
 }
 
-/// A pool that its server cannot fill shows in the rush only, as orders that find the database busy.
+/// A pool that its server cannot fill shows in the rush only, as orders that find no session.
 async fn warn_of_little_room(pool: &PgPool, wanted: u32) -> Result<(), DatabaseError> {
     let wanted = wanted + SESSIONS_BESIDE_POOL;
     let most = trust::sessions_max(&mut *pool.acquire().await?).await?;
