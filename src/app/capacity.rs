@@ -13,7 +13,7 @@ use crate::logic::known_sales::KnownSales;
 use crate::logic::orders::Engine;
 use crate::logic::orders::alone::Alone;
 use crate::logic::orders::grouped::{Grouped, GroupedOptions};
-use crate::logic::orders::sold_out::SoldOut;
+use crate::logic::orders::sold_out::{BUYERS_MAX, SoldOut};
 
 /// For the pool and for files.
 const DESCRIPTORS_KEPT_FREE: u64 = 256;
@@ -48,7 +48,7 @@ pub(super) fn engine(
             Arc::new(Grouped::new(store, options, Arc::clone(&known)))
         }
     };
-    Arc::new(SoldOut::new(engine, reads))
+    Arc::new(SoldOut::new(engine, reads, BUYERS_MAX))
 }
 
 /// Ten thousand buyers are ten thousand descriptors: as many connections as are wanted, or as the

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
+mod buyers;
+
 use std::time::{Duration, Instant};
 
 use flashdeal::adapters::postgres::store::PgStore;
@@ -13,7 +15,6 @@ use flashdeal::logic::transact::transact;
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::operate::export::{SALE, sell_many};
 use crate::store_contract::worlds::wish;
 use crate::support::Service;
 use crate::support::api::{Reply, new_key};
@@ -141,28 +142,6 @@ async fn a_key_that_is_spent_elsewhere_is_reused_and_not_sold_out() {
     reply.refused(422, "idempotency_key_reused", "yes", "new_key");
     shop.held.release().await;
     shop.service.finish().await;
-}
-
-/// Who has bought is read in pages of 20,000 orders, and the last winner is on the second. He asks
-/// all the time while the sale is looked at for the first time.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_of_many_winners_is_not_told_that_it_is_sold_out() {
-    let service = Service::start_with(felt).await;
-    sell_many(&service.database, 25_000).await;
-    let buyers = seed_buyers(&service.database, 2, "100.00").await;
-    let ten = json!({ "user_id": buyers[0], "sale_id": SALE, "quantity": 10 });
-    let press = async || service.api.post("/api/orders", "last", &ten).await.expect(201);
-    let made = press().await;
-    service.api.buy(&new_key(), &buyers[1], SALE).await.expect(400);
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(600) {
-        let again = press().await;
-        assert_eq!((again.replayed(), again.id()), (true, made.id()));
-    }
-    let held = sold_out_by_heart(&service, &buyers[1], SALE).await;
-    assert!(press().await.replayed());
-    held.release().await;
-    service.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! PostgreSQL behind the ports. Repositories are functions on `&mut PgConnection`, one file for
 //! each table; `*Record`s mirror rows and stay private to their file.
 
+mod bought_repo;
 pub mod connect;
 mod database_url;
 pub mod embedded;

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::error::store_error;
 use super::order_repo::OrderRecord;
-use crate::domain::id::{Id, OrderId, SaleId};
+use crate::domain::id::Id;
 use crate::domain::key::Operation;
 use crate::domain::text::ShortText;
-use crate::ports::read::{Bought, OrderFilter};
+use crate::ports::read::OrderFilter;
 use crate::ports::store::StoreError;
 
 /// The order of a key.
@@ -126,48 +126,4 @@ pub(super) async fn orders_of_all(
     .fetch_all(connection)
     .await
     .map_err(store_error)
-}
-
-/// Who bought what came after the last known order of each sale. Sales in the order of their index,
-/// so that no more is read than is returned. The last known order is the first of those from its id
-/// on, an order that only the primary key has: a plan made while there were no orders, and kept,
-/// would look among all of a sale (for id and sale), or in the index of buyers (for the id alone).
-pub(super) async fn orders_after(
-    connection: &mut PgConnection,
-    known: &[(SaleId, OrderId)],
-    limit: u32,
-) -> Result<Vec<Bought>, StoreError> {
-    let sales: Vec<Uuid> = known.iter().map(|(sale, _)| sale.uuid()).collect();
-    let orders: Vec<Uuid> = known.iter().map(|(_, order)| order.uuid()).collect();
-    let rows = sqlx::query!(
-        r#"SELECT o.sale_id AS "sale_id!", o.id AS "id!", o.user_id AS "user_id!"
-           FROM sales s
-           LEFT JOIN unnest($1::uuid[], $2::uuid[]) AS told (sale_id, order_id)
-             ON told.sale_id = s.id
-           CROSS JOIN LATERAL (
-             SELECT coalesce(max(k.sequence), 0) AS last
-             FROM (SELECT id, sale_id, sequence FROM orders WHERE id >= told.order_id
-                   ORDER BY id LIMIT 1) k
-             WHERE k.id = told.order_id AND k.sale_id = s.id
-           ) known
-           CROSS JOIN LATERAL (
-             SELECT n.sale_id, n.sequence, n.id, n.user_id FROM orders n
-             WHERE n.sale_id = s.id AND n.sequence > known.last
-             ORDER BY n.sequence LIMIT $3
-           ) o
-           WHERE s.order_count > known.last
-           ORDER BY s.id, o.sequence LIMIT $3"#,
-        &sales,
-        &orders,
-        i64::from(limit),
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)?;
-    let bought = rows.into_iter().map(|row| Bought {
-        sale: Id::new(row.sale_id),
-        order: Id::new(row.id),
-        user: Id::new(row.user_id),
-    });
-    Ok(bought.collect())
 }

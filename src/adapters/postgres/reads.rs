@@ -5,9 +5,10 @@
 
 use sqlx::PgPool;
 
+use super::bought_repo::orders_after;
 use super::error::store_error;
 use super::order_lists::{
-    orders_after, orders_by_reference, orders_of_all, orders_of_key, orders_of_sale, orders_of_user,
+    orders_by_reference, orders_of_all, orders_of_key, orders_of_sale, orders_of_user,
 };
 use super::order_repo::OrderRecord;
 use super::paging::{page, position};
@@ -274,11 +275,12 @@ impl Reads for PgReads {
 
     async fn orders_after(
         &self,
-        known: &[(SaleId, OrderId)],
+        known: &[(SaleId, Option<OrderId>)],
+        others: bool,
         limit: u32,
     ) -> Result<Vec<Bought>, StoreError> {
         let mut session = self.session().await?;
-        let orders = orders_after(session.connection(), known, limit).await?;
+        let orders = orders_after(session.connection(), known, others, limit).await?;
         session.done();
         Ok(orders)
     }

@@ -5,6 +5,7 @@
 
 pub mod alone;
 mod apart;
+mod buyers;
 mod distance;
 mod facts;
 pub mod group;

@@ -2,9 +2,7 @@
 //!
 //! Once stock 0 is committed nobody can win any more. Only a key that made an order before, in this
 //! sale or in another, must still be looked up; so whoever has ever bought goes the long way, and
-//! everyone else is told "sold out" here. Who has bought is followed order by order: within a sale
-//! sequences are gapless and committed in their order, so "after the last I know" misses nobody. If
-//! that order is gone, a failover has lost it, and its sale is followed from the first again.
+//! everyone else is told "sold out" here (`buyers` remembers them).
 //!
 //! It is only ever a negative cache. What it says is at most [`BELIEVED`] old, whoever may have
 //! brought stock back (another instance, an operator's SQL); an order with a `valid_until` and one
@@ -15,17 +13,18 @@
 //! the last look is still believed. The order stands all the same, and a moment later its key is
 //! answered with it (`docs/RUNBOOK.md`, "Stock that comes back").
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::time::{Instant, timeout};
 
+use super::buyers::{Buyers, Of};
 use super::{Deciding, Engine};
 use crate::domain::Instant as Moment;
 use crate::domain::decision::{Buyer, decide};
-use crate::domain::id::{OrderId, SaleId, UserId};
+use crate::domain::id::{SaleId, UserId};
 use crate::domain::order::PlaceOrder;
 use crate::domain::refusal::Refusal;
 use crate::domain::sale::Sale;
@@ -39,8 +38,10 @@ pub const BELIEVED: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A clock that was read a moment ago may be this far off.
 const EDGE: TimeDelta = TimeDelta::seconds(2);
-/// With more buyers than this the shortcut is closed, for the sake of memory (16 MiB).
-const BUYERS_MAX: usize = 500_000;
+/// Buyers that are remembered (16 MiB).
+pub const BUYERS_MAX: usize = 500_000;
+/// How long nothing is answered from memory when even those of the sales at hand do not fit.
+const CLOSED_FOR: Duration = Duration::from_secs(60);
 /// Orders read at a time.
 const ORDERS_AT_A_TIME: u32 = 20_000;
 /// How long one read may take. The server ends statements sooner; this is for a session that has
@@ -57,6 +58,7 @@ pub struct SoldOut<R> {
 
 struct Known<R> {
     reads: R,
+    buyers_max: usize,
     state: RwLock<State>,
 }
 
@@ -66,11 +68,11 @@ struct State {
     facts: HashMap<SaleId, Fact>,
     /// Sales that somebody wanted, and when last.
     wanted: HashMap<SaleId, Instant>,
-    /// Everyone who has ever bought.
-    buyers: HashSet<UserId>,
-    /// The last order that was read, by sale.
-    followed: HashMap<SaleId, OrderId>,
+    /// Who is not to be told from memory.
+    buyers: Buyers,
     watching: bool,
+    /// There were too many buyers: nobody is watched until then.
+    closed_until: Option<Instant>,
 }
 
 /// A sale without stock.
@@ -81,9 +83,10 @@ struct Fact {
 }
 
 impl<R: Reads> SoldOut<R> {
-    /// The shortcut in front of `engine`.
-    pub fn new(engine: Arc<dyn Engine>, reads: R) -> SoldOut<R> {
-        SoldOut { engine, known: Arc::new(Known { reads, state: RwLock::default() }) }
+    /// The shortcut in front of `engine`, with so many buyers to remember ([`BUYERS_MAX`]).
+    pub fn new(engine: Arc<dyn Engine>, reads: R, buyers_max: usize) -> SoldOut<R> {
+        let known = Known { reads, buyers_max, state: RwLock::default() };
+        SoldOut { engine, known: Arc::new(known) }
     }
 }
 
@@ -139,7 +142,7 @@ impl<R: Reads> Known<R> {
         let state = self.read();
         let fact = state.facts.get(&order.sale_id)?;
         let age = fact.seen.elapsed();
-        if age > BELIEVED || order.valid_until.is_some() || state.buyers.contains(&order.user_id) {
+        if age > BELIEVED || order.valid_until.is_some() || state.buyers.know(order.user_id) {
             return None;
         }
         let now = fact.read_at + TimeDelta::from_std(age).ok()?;
@@ -159,7 +162,7 @@ impl<R: Reads> Known<R> {
     /// the next look begins by reading everyone who has committed until then.
     fn bought(&self, user: UserId) {
         if self.read().watching {
-            self.write().buyers.insert(user);
+            self.write().buyers.note(user);
         }
     }
 
@@ -167,11 +170,12 @@ impl<R: Reads> Known<R> {
     fn want(known: &Arc<Known<R>>, sale: SaleId) {
         let mut state = known.write();
         let full = state.wanted.len() >= SALES_MAX && !state.wanted.contains_key(&sale);
-        if full || state.buyers.len() > BUYERS_MAX {
+        if full || state.closed_until.is_some_and(|moment| Instant::now() < moment) {
             return;
         }
         state.wanted.insert(sale, Instant::now());
         if !std::mem::replace(&mut state.watching, true) {
+            state.buyers.begin();
             tokio::spawn(Arc::clone(known).watch());
         }
     }
@@ -211,11 +215,15 @@ impl<R: Reads> Known<R> {
             let asked = Instant::now();
             seen.push((*id, asked, answered(self.reads.find_sale(*id)).await?));
         }
-        if !self.follow().await? {
-            self.write().facts.clear();
+        let followed = self.follow(wanted).await?;
+        let mut state = self.write();
+        if !followed {
+            tracing::warn!("too many buyers to remember: sold-out orders go the long way");
+            state.facts.clear();
+            state.wanted.clear();
+            state.closed_until = Some(Instant::now() + CLOSED_FOR);
             return Ok(());
         }
-        let mut state = self.write();
         for (id, seen, view) in seen {
             match view.filter(|view| view.sale.stock == 0) {
                 Some(view) => {
@@ -230,22 +238,27 @@ impl<R: Reads> Known<R> {
         Ok(())
     }
 
-    /// Reads who has bought since the last time; `false` when they are too many to keep.
-    async fn follow(&self) -> Result<bool, StoreError> {
+    /// Reads who has bought since the last time; `false` when they are too many to remember.
+    async fn follow(&self, wanted: &[SaleId]) -> Result<bool, StoreError> {
+        let (mut of, mut anew) = (self.read().buyers.whose(wanted), false);
         loop {
-            let after: Vec<(SaleId, OrderId)> =
-                self.read().followed.iter().map(|(sale, last)| (*sale, *last)).collect();
-            let bought = answered(self.reads.orders_after(&after, ORDERS_AT_A_TIME)).await?;
+            let asked = Instant::now();
+            let after = self.read().buyers.last_known(of);
+            let others = of == Of::All;
+            let bought = self.reads.orders_after(&after, others, ORDERS_AT_A_TIME);
+            let bought = answered(bought).await?;
             let mut state = self.write();
-            for one in &bought {
-                state.buyers.insert(one.user);
-                state.followed.insert(one.sale, one.order);
-            }
-            if state.buyers.len() > BUYERS_MAX {
-                tracing::warn!("too many buyers to remember: sold-out orders go the long way");
-                return Ok(false);
-            }
-            if bought.len() < ORDERS_AT_A_TIME as usize {
+            bought.iter().for_each(|one| state.buyers.follow(one));
+            if state.buyers.count() > self.buyers_max {
+                if anew {
+                    return Ok(false);
+                }
+                tracing::info!("too many buyers to remember: those of the sales at hand only");
+                (of, anew) = (Of::These(wanted), true);
+                state.buyers.forget();
+                state.facts.clear();
+            } else if bought.len() < ORDERS_AT_A_TIME as usize {
+                state.buyers.read_up_to_now(of, asked.elapsed());
                 return Ok(true);
             }
         }

@@ -1,0 +1,83 @@
+//! Who has bought since: what the sold-out shortcut follows.
+//!
+//! Sales in the order of their index, so that no more is read than is returned. The last known order
+//! is the first of those from its id on, an order that only the primary key has: a plan made while
+//! there were no orders, and kept, would look among all of a sale (for id and sale), or in the index
+//! of buyers (for the id alone).
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error::store_error;
+use crate::domain::id::{Id, OrderId, SaleId};
+use crate::ports::read::Bought;
+use crate::ports::store::StoreError;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    sale_id: Uuid,
+    id: Uuid,
+    user_id: Uuid,
+}
+
+/// The orders behind the last known ones of some sales, as told in `$1` and `$2`; at most `$3`.
+macro_rules! behind_the_last {
+    ($sales:literal, $known:expr, $limit:expr) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT o.sale_id AS "sale_id!", o.id AS "id!", o.user_id AS "user_id!" FROM "#
+                + $sales
+                + r#"
+               CROSS JOIN LATERAL (
+                 SELECT coalesce(max(k.sequence), 0) AS last
+                 FROM (SELECT id, sale_id, sequence FROM orders WHERE id >= told.order_id
+                       ORDER BY id LIMIT 1) k
+                 WHERE k.id = told.order_id AND k.sale_id = s.id
+               ) known
+               CROSS JOIN LATERAL (
+                 SELECT n.sale_id, n.sequence, n.id, n.user_id FROM orders n
+                 WHERE n.sale_id = s.id AND n.sequence > known.last
+                 ORDER BY n.sequence LIMIT $3
+               ) o
+               WHERE s.order_count > known.last
+               ORDER BY s.id, o.sequence LIMIT $3"#,
+            &$known.iter().map(|(sale, _)| sale.uuid()).collect::<Vec<Uuid>>(),
+            &$known.iter().map(|(_, last)| last.as_ref().map(Id::uuid)).collect::<Vec<_>>() as _,
+            i64::from($limit),
+        )
+    };
+}
+
+/// Of these sales, and with `others` of all others from their first.
+pub(super) async fn orders_after(
+    connection: &mut PgConnection,
+    known: &[(SaleId, Option<OrderId>)],
+    others: bool,
+    limit: u32,
+) -> Result<Vec<Bought>, StoreError> {
+    let rows = if others {
+        behind_the_last!(
+            "sales s LEFT JOIN unnest($1::uuid[], $2::uuid[]) AS told (sale_id, order_id)
+               ON told.sale_id = s.id",
+            known,
+            limit
+        )
+        .fetch_all(connection)
+        .await
+    } else {
+        behind_the_last!(
+            "unnest($1::uuid[], $2::uuid[]) AS told (sale_id, order_id)
+             JOIN sales s ON s.id = told.sale_id",
+            known,
+            limit
+        )
+        .fetch_all(connection)
+        .await
+    };
+    let bought = rows.map_err(store_error)?.into_iter().map(|row| Bought {
+        sale: Id::new(row.sale_id),
+        order: Id::new(row.id),
+        user: Id::new(row.user_id),
+    });
+    Ok(bought.collect())
+}
