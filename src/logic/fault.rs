@@ -45,3 +45,16 @@ impl Fault {
 pub fn in_a_moment() -> u32 {
     fastrand::u32(1..=3)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn callers_are_not_asked_to_come_back_at_one_moment() {
+        let seconds: BTreeSet<u32> = (0..1_000).map(|_| in_a_moment()).collect();
+        assert_eq!(seconds, BTreeSet::from([1, 2, 3]));
+    }
+}

@@ -244,4 +244,48 @@ mod tests {
             assert!(pauses.iter().any(|pause| *pause != pauses[0]), "they spread");
         }
     }
+
+    /// What callers hear of a run that failed before COMMIT, and whether it is run again first.
+    fn heard(trouble: Trouble, commit_unknown: bool, attempt: u32) -> (bool, Fault) {
+        match settle(trouble, commit_unknown, attempt) {
+            Next::Again { otherwise, .. } => (true, otherwise),
+            Next::Give(fault) => (false, fault),
+        }
+    }
+
+    fn retry() -> StoreError {
+        StoreError::Retry { sqlstate: "40001".to_owned() }
+    }
+
+    #[test]
+    fn behind_a_commit_without_an_answer_no_obstacle_decides() {
+        for attempt in [1, ATTEMPTS_MAX, 100] {
+            for error in [
+                StoreError::Unavailable("away".to_owned()),
+                StoreError::Lost("gone".to_owned()),
+                StoreError::LockTimeout { sqlstate: "55P03".to_owned() },
+                StoreError::WalletHeld,
+                StoreError::Busy,
+                retry(),
+                StoreError::Other("a defect".to_owned()),
+            ] {
+                let again = (true, Fault::OutcomeUnknown);
+                assert_eq!(heard(Trouble::Store(error), true, attempt), again);
+            }
+            assert_eq!(
+                heard(Trouble::KeyUnsettled(retry()), true, attempt),
+                (true, Fault::OutcomeUnknown)
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_key_that_was_not_looked_up_nothing_is_said() {
+        assert_eq!(heard(Trouble::KeyUnsettled(retry()), false, 1), (true, Fault::InProgress));
+        let last = (false, Fault::InProgress);
+        assert_eq!(heard(Trouble::KeyUnsettled(retry()), false, ATTEMPTS_MAX), last);
+        let held = StoreError::LockTimeout { sqlstate: "55P03".to_owned() };
+        assert_eq!(heard(Trouble::KeyUnsettled(held), false, 1), last);
+        assert_eq!(heard(Trouble::Store(retry()), false, ATTEMPTS_MAX), (false, Fault::Conflict));
+    }
 }

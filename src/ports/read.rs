@@ -156,10 +156,10 @@ pub trait Reads: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Page<SaleView, Since>, StoreError>> + Send;
 
-    /// Orders behind the last known one of each of these sales, and with `others` those of all other
-    /// sales, in the order of sale and sequence, at most `limit`. Where none is named, or the named
-    /// one is no longer there (a failover has lost it, and its sequence may be another's by now),
-    /// from the sale's first.
+    /// Orders behind the last known one of each of these sales, and with `others` those of all
+    /// other sales, in the order of sale and sequence, at most `limit`. Where none is named, or the
+    /// named one is no longer there (a failover has lost it, and its sequence may be another's by
+    /// now), from the sale's first.
     fn orders_after(
         &self,
         known: &[(SaleId, Option<OrderId>)],

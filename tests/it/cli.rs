@@ -1,6 +1,7 @@
 //! The command line: what it says of itself, and what each command does to a database.
 
 mod books;
+mod laws;
 mod refusals;
 
 use std::process::Output;

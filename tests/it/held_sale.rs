@@ -68,3 +68,29 @@ async fn a_sale_that_is_held_for_ten_seconds_answers_everyone_and_sells_again_wi
     assert_eq!(left, 100 - CALLERS as u64 - 1, "each of them once");
     service.finish().await;
 }
+
+/// Who waits behind an order that waits for the row is not executed when his turn comes too late:
+/// there would be no time left for his own waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_waited_too_long_in_line_is_turned_away_unexecuted() {
+    let service = Service::start_with(|raw| {
+        raw.engine = Some("grouped".to_owned());
+        raw.lock_timeout = Some("800ms".to_owned());
+        raw.request_timeout = Some("1700ms".to_owned());
+    })
+    .await;
+    let buyers = seed_buyers(&service.database, 2, "10.00").await;
+    let sale = service.api.sale("10.00", 100).await;
+    let held = Held::sale(&service.database, &sale).await;
+    let (api, of_first, buyer) = (service.api.clone(), sale.clone(), buyers[0].clone());
+    let first = tokio::spawn(async move { api.buy(&new_key(), &buyer, &of_first).await });
+    until_someone_waits(&service.database).await;
+    let key = new_key();
+    let late = service.api.buy(&key, &buyers[1], &sale).await;
+    late.refused(503, "overloaded", "unknown", "same_key");
+    first.await.expect("a caller").refused(409, "concurrent_conflict", "no", "same_key");
+    held.release().await;
+    assert_eq!(service.api.stock(&sale).await, 100, "nobody was sold anything");
+    assert!(!service.api.buy(&key, &buyers[1], &sale).await.expect(201).replayed());
+    service.finish().await;
+}

@@ -86,10 +86,10 @@ async fn a_pool_that_is_too_large_for_its_server_is_warned_of_at_the_start() {
         assert_eq!(process.exit().await, Some(0));
         let text = std::fs::read_to_string(&log).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let told: Vec<Value> = lines.filter(|line| line["wanted"] == 1002).collect();
+        let told: Vec<Value> = lines.filter(|line| line.get("wanted").is_some()).collect();
         assert_eq!(told.len(), usize::from(warned), "{text}");
         if let Some(line) = told.first() {
-            assert_eq!(line["level"], "WARN");
+            assert_eq!((&line["level"], &line["wanted"]), (&json!("WARN"), &json!(1002)));
             assert!(line["most"].as_u64().is_some_and(|most| (1..1_000).contains(&most)), "{line}");
         }
     }

@@ -1,9 +1,9 @@
 //! Who has bought since: what the sold-out shortcut follows.
 //!
-//! Sales in the order of their index, so that no more is read than is returned. The last known order
-//! is the first of those from its id on, an order that only the primary key has: a plan made while
-//! there were no orders, and kept, would look among all of a sale (for id and sale), or in the index
-//! of buyers (for the id alone).
+//! Sales in the order of their index, so that no more is read than is returned. The last known
+//! order is the first of those from its id on, an order that only the primary key has: a plan made
+//! while there were no orders, and kept, would look among all of a sale (for id and sale), or in
+//! the index of buyers (for the id alone).
 
 use sqlx::PgConnection;
 use uuid::Uuid;

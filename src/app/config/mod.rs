@@ -240,6 +240,18 @@ mod tests {
     }
 
     #[test]
+    fn buyers_with_tokens_are_limited_unless_it_is_said() {
+        let rates = |auth: &str| {
+            let text = |text: &str| Some(text.to_owned());
+            let jwt_secret = text("9f86d081884c7d659a2feaa0c55ad015");
+            let raw = RawSettings { auth: text(auth), jwt_secret, ..RawSettings::default() };
+            let settings = Settings::read(&raw).unwrap_or_else(|bad| panic!("{bad:?}"));
+            (settings.rate_per_user, settings.rate_per_address)
+        };
+        assert_eq!((rates("open"), rates("jwt")), ((0, 0), (10, 200)));
+    }
+
+    #[test]
     fn an_open_door_on_a_public_address_must_be_said() {
         let listen = Some("0.0.0.0:3000".to_owned());
         let raw = RawSettings { listen: listen.clone(), ..RawSettings::default() };

@@ -4,10 +4,10 @@
 //! order, so "after the last I know" misses nobody. If that order is gone, a failover has lost it,
 //! and its sale is followed from the first again.
 //!
-//! Of the sales that are asked for everyone is known, each time. Buyers of all other sales are wanted
-//! too, for a key that is spent there is to be looked up; but only as often as costs little, and as
-//! long as there is room. So in a shop of many thousands of sales, or of more buyers than fit,
-//! "sold out" is what such a key may hear.
+//! Of the sales that are asked for everyone is known, each time. Buyers of all other sales are
+//! wanted too, for a key that is spent there is to be looked up; but only as often as costs little,
+//! and as long as there is room. So in a shop of many thousands of sales, or of more buyers than
+//! fit, "sold out" is what such a key may hear.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

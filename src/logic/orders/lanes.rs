@@ -210,6 +210,22 @@ mod tests {
         assert_eq!((lanes.oldest(), lanes.waiting()), (Duration::from_secs(1), 2));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_stands_still_and_a_full_house_take_nobody() {
+        let wait_max = Duration::from_secs(4);
+        let lanes = Lanes::new(LaneLimits { per_sale: 2, total: 3, wait_max });
+        let (one, other): (SaleId, SaleId) = (new_id(), new_id());
+        assert_eq!(lanes.join(waiting(one), false), Ok(Joined::StartRunner));
+        tokio::time::advance(wait_max).await;
+        assert_eq!(lanes.join(waiting(one), false), Ok(Joined::Running));
+        assert_eq!(lanes.join(waiting(one), false), Err(NotJoined::Full(2)));
+        assert_eq!(lanes.join(waiting(other), false), Ok(Joined::StartRunner));
+        assert_eq!(lanes.join(waiting(other), false), Err(NotJoined::Full(1)), "full in all");
+        assert_eq!(lanes.take(one, 1).len(), 1);
+        tokio::time::advance(wait_max + Duration::from_millis(1)).await;
+        assert_eq!(lanes.join(waiting(other), false), Err(NotJoined::Stuck(1)));
+    }
+
     #[test]
     fn strangers_take_no_places_from_sales_that_exist() {
         let wait_max = Duration::from_secs(60);

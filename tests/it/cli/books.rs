@@ -12,7 +12,7 @@ use crate::support::service::assert_balanced;
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
 /// One damage: how it is done, how it is undone, and which law names what.
-struct Damage {
+pub(super) struct Damage {
     done: String,
     undone: String,
     law: &'static str,
@@ -152,12 +152,12 @@ impl Made {
     }
 }
 
-fn damage(done: &str, undone: &str, law: &'static str, subject: &str) -> Damage {
+pub(super) fn damage(done: &str, undone: &str, law: &'static str, subject: &str) -> Damage {
     Damage { done: done.to_owned(), undone: undone.to_owned(), law, subject: subject.to_owned() }
 }
 
 /// Does each damage, reads what `verify` says of it, and undoes it: then the books balance again.
-async fn each_is_named(database: &TestDatabase, damages: Vec<Damage>) {
+pub(super) async fn each_is_named(database: &TestDatabase, damages: Vec<Damage>) {
     let environment = on(database, &[]);
     for damage in damages {
         execute(database, &damage.done).await;

@@ -179,3 +179,20 @@ async fn of_too_many_buyers_those_of_the_sale_at_hand_are_remembered() {
     shortcut.pool.close().await;
     service.finish().await;
 }
+
+/// What is believed was seen within a second. Whether it still holds cannot be read any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_nobody_can_look_nothing_is_believed_for_long() {
+    let service = Service::start().await;
+    let buyers = seed_buyers(&service.database, 3, "100.00").await;
+    let small = small_sale(&service, &buyers).await;
+    let shortcut = Shortcut::new(&service, 100).await;
+    until("sold out is known", async || !shortcut.is_long(&buyers[0], &small).await).await;
+    shortcut.pool.close().await;
+    let began = Instant::now();
+    until("nothing is believed", async || shortcut.is_long(&buyers[0], &small).await).await;
+    let took = began.elapsed();
+    println!("{took:?} after the last look");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    service.finish().await;
+}
