@@ -19,8 +19,7 @@ use crate::domain::sale::Sale;
 use crate::domain::user::User;
 use crate::domain::wallet::Wallet;
 use crate::ports::store::{
-    Buyers, Claim, CommitError, Earlier, Locked, Store, StoreError, TOO_LATE, Transaction, Waited,
-    Winners,
+    Buyers, Claim, CommitError, Earlier, Locked, Store, StoreError, Transaction, Waited, Winners,
 };
 
 /// Everything there is.
@@ -152,8 +151,8 @@ impl Transaction for MemoryTransaction {
     }
 
     async fn record(&mut self, winners: &Winners) -> Result<(), StoreError> {
-        if winners.too_late.is_some_and(|moment| self.working.now >= moment) {
-            return Err(StoreError::Retry { sqlstate: TOO_LATE.to_owned() });
+        if let Some(moment) = winners.too_late.filter(|moment| self.working.now >= *moment) {
+            return Err(StoreError::TooLate(moment));
         }
         let books = &mut self.working.books;
         for order in &winners.orders {

@@ -15,8 +15,9 @@ use crate::logic::orders::alone::Alone;
 use crate::logic::orders::grouped::{Grouped, GroupedOptions};
 use crate::logic::orders::sold_out::{BUYERS_MAX, SoldOut};
 
-/// For the pool and for files.
+/// For files and the operator's door; the pool's come on top.
 const DESCRIPTORS_KEPT_FREE: u64 = 256;
+
 /// Connections that orders leave to reads and administration.
 pub(super) fn reserved(connections: u32) -> u32 {
     (connections / 5).max(1)
@@ -53,15 +54,15 @@ pub(super) fn engine(
 
 /// Ten thousand buyers are ten thousand descriptors: as many connections as are wanted, or as the
 /// process may have.
-pub(super) fn connections_max(wanted: usize) -> usize {
-    let spare = raise_descriptor_limit();
+pub(super) fn connections_max(wanted: usize, db_connections: u32) -> usize {
+    let spare = raise_descriptor_limit(DESCRIPTORS_KEPT_FREE + u64::from(db_connections));
     if spare < wanted {
         tracing::warn!(wanted, spare, "fewer connections than wanted; `ulimit -n` allows no more");
     }
     spare.min(wanted)
 }
 
-fn raise_descriptor_limit() -> usize {
+fn raise_descriptor_limit(kept_free: u64) -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 1_024;
@@ -70,6 +71,6 @@ fn raise_descriptor_limit() -> usize {
         Ok(()) => hard,
         Err(_) => soft,
     };
-    let spare = limit.saturating_sub(DESCRIPTORS_KEPT_FREE).max(64);
+    let spare = limit.saturating_sub(kept_free).max(64);
     usize::try_from(spare).unwrap_or(usize::MAX)
 }

@@ -37,7 +37,8 @@ pub async fn run(cli: Cli) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    settings.warnings.extend(secrets_in_arguments(std::env::args()));
+    let arguments = std::env::args_os().map(|one| one.to_string_lossy().into_owned());
+    settings.warnings.extend(secrets_in_arguments(arguments));
     let command = cli.command.unwrap_or(Command::Serve);
     let unsaid = cli.settings.log.as_deref().is_none_or(str::is_empty);
     let quiet = command.is_operators() && unsaid;

@@ -136,11 +136,16 @@ impl Database {
         let mut said = false;
         loop {
             let reason = match servers.choose().await {
-                Ok(mut connection) => {
-                    let objection = trust::unfit(&mut connection, limits).await?;
-                    connection.close().await?;
-                    return objection.map_or(Ok(()), |text| Err(DatabaseError::Objection(text)));
-                }
+                Ok(mut connection) => match trust::unfit(&mut connection, limits).await {
+                    Ok(objection) => {
+                        // The answer is there, whatever becomes of the session.
+                        let _ = connection.close().await;
+                        return objection
+                            .map_or(Ok(()), |text| Err(DatabaseError::Objection(text)));
+                    }
+                    Err(StoreError::Lost(reason) | StoreError::Unavailable(reason)) => reason,
+                    Err(error) => return Err(error.into()),
+                },
                 Err(sqlx::Error::Database(error)) if !passing(&*error) => {
                     return Err(sqlx::Error::Database(error).into());
                 }

@@ -135,6 +135,12 @@ impl Gauges {
         metrics::gauge!(signals::ORDER_QUEUE_OLDEST).set(self.engine.oldest().as_secs_f64());
         metrics::gauge!(signals::HTTP_CONNECTIONS).set(open_connections() as f64);
         metrics::gauge!(signals::HTTP_CONNECTIONS_MAX).set(self.connections_max as f64);
+        // The watch says both again, as soon as there is a database to watch.
+        let phase = self.phase.get();
+        metrics::gauge!(signals::READY).set(f64::from(phase == Phase::Ready));
+        if phase == Phase::Starting {
+            metrics::gauge!(signals::POSTGRES_UP).set(0.0);
+        }
         let (version, engine) = (env!("CARGO_PKG_VERSION"), self.engine.name());
         metrics::gauge!(signals::BUILD_INFO, "version" => version, "engine" => engine).set(1.0);
     }

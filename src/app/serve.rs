@@ -133,7 +133,7 @@ async fn listen(
     );
     let (address, ops_address) = (local(&sockets.0), sockets.1.as_ref().and_then(local));
     let (stop_accepting, stop_monitors) = (CancellationToken::new(), CancellationToken::new());
-    let connections_max = connections_max(settings.max_connections);
+    let connections_max = connections_max(settings.max_connections, settings.db_connections);
     let options = ServerOptions {
         connections_max,
         header_timeout: HEADER_TIMEOUT,

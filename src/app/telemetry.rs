@@ -90,7 +90,7 @@ pub fn begin_orders_at_zero(engine: &'static str, currency: &str) {
     for outcome in ORDER_OUTCOMES {
         metrics::counter!(signals::ORDERS, "engine" => engine, "outcome" => outcome).increment(0);
     }
-    for status in ["201", "400", "409", "500", "503"] {
+    for status in ["201", "400", "409", "429", "500", "503"] {
         let _registered = metrics::histogram!(
             signals::HTTP_DURATION, "method" => "POST", "route" => "/api/orders", "status" => status
         );
@@ -98,7 +98,7 @@ pub fn begin_orders_at_zero(engine: &'static str, currency: &str) {
 }
 
 /// How an order can end: confirmed, replayed, or the code of the problem.
-const ORDER_OUTCOMES: [&str; 17] = [
+const ORDER_OUTCOMES: [&str; 18] = [
     "confirmed",
     "replayed",
     "out_of_stock",
@@ -111,6 +111,7 @@ const ORDER_OUTCOMES: [&str; 17] = [
     "idempotency_key_reused",
     "concurrent_conflict",
     "request_in_progress",
+    "rate_limited",
     "overloaded",
     "draining",
     "database_unavailable",

@@ -1,5 +1,7 @@
 //! Faults: why there is no decision. A refusal is a decision and lives in the domain.
 
+use crate::domain::Instant;
+
 /// Why a request could not be decided, as far as the caller's key is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -13,6 +15,10 @@ pub enum Fault {
     /// The same, and the row was a wallet: whoever does not want it may well be decided.
     #[error("a wallet was held by others for too long")]
     WalletHeld,
+    /// The write of a group came behind this moment, at which one of its orders may not be made any
+    /// more. Groups are decided again for it; nobody hears of it.
+    #[error("the write came behind {0}")]
+    TooLate(Instant),
     /// More orders wait than we let wait; this one was not looked at.
     #[error("too many orders wait")]
     Overloaded {

@@ -199,6 +199,7 @@ fn settle(trouble: Trouble, commit_unknown: bool, attempt: u32) -> Next {
         Trouble::KeyUnsettled(StoreError::Retry { sqlstate }) => again(sqlstate, Fault::InProgress),
         Trouble::Store(StoreError::LockTimeout { .. }) => Next::Give(Fault::Conflict),
         Trouble::Store(StoreError::WalletHeld) => Next::Give(Fault::WalletHeld),
+        Trouble::Store(StoreError::TooLate(moment)) => Next::Give(Fault::TooLate(moment)),
         Trouble::Store(StoreError::Retry { sqlstate }) => again(sqlstate, Fault::Conflict),
         Trouble::KeyUnsettled(error) | Trouble::Store(error) => match error {
             StoreError::Lost(detail) => {

@@ -108,9 +108,6 @@ pub struct Winners {
     pub too_late: Option<Instant>,
 }
 
-/// Why a write that came too late is to be decided again, as [`StoreError::Retry`] says it.
-pub const TOO_LATE: &str = "too_late";
-
 impl Winners {
     /// Notes until when one of them may be made: at its `valid_until`, but not at the end of the
     /// sale. The database counts in microseconds.

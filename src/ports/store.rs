@@ -14,9 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
-pub use super::facts::{
-    Buyers, Claim, Earlier, Locked, NotReached, Reached, TOO_LATE, Waited, Winners,
-};
+pub use super::facts::{Buyers, Claim, Earlier, Locked, NotReached, Reached, Waited, Winners};
 use crate::domain::Instant;
 use crate::domain::id::{EntryId, SaleId, UserId};
 use crate::domain::key::{Fingerprint, KeyRef};
@@ -40,12 +38,16 @@ pub enum StoreError {
     WalletHeld,
     /// The database chose this transaction to give way (40001, 40P01), what was read without a lock
     /// no longer stands (`stale`, `key_vanished`), or the wait for a lock of the write was too long
-    /// for what was decided ([`TOO_LATE`]): the whole transaction may be run again.
+    /// for a lone order (`too_late`): the whole transaction may be run again.
     #[error("the transaction must be run again ({sqlstate})")]
     Retry {
         /// The SQLSTATE, or one of these words.
         sqlstate: String,
     },
+    /// The write came behind this moment, at which one of its orders may not be made any more: what
+    /// was decided must be decided again.
+    #[error("the write came behind {0}")]
+    TooLate(Instant),
     /// No session could be had: nothing was executed.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
@@ -179,7 +181,7 @@ pub trait Transaction: Send + 'static {
     /// Writes the winners, as sets, and checks that every row it meant to touch was touched
     /// and stood as it was read ([`StoreError::Stale`]). Whoever waited for a lock in here until it
     /// was too late for one of the orders ([`Winners::too_late`]) must decide again
-    /// ([`StoreError::Retry`]).
+    /// ([`StoreError::TooLate`]).
     fn record(&mut self, winners: &Winners) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Locks one wallet for a deposit and reads the clock.

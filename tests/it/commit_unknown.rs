@@ -245,3 +245,42 @@ async fn sessions_that_went_silent_while_they_rested_are_found_out_in_seconds() 
     assert!(took < Duration::from_secs(6), "{took:?}");
     service.finish().await;
 }
+
+/// A log that could not be flushed: the server says so, ends, and may find the commit when it is
+/// back. (Here it has not committed, which nobody can know either.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_ends_in_an_error_of_the_system_is_not_taken_for_refused() {
+    let (service, relay) = Service::behind_a_wire(|raw| {
+        raw.lock_timeout = Some("300ms".to_owned());
+        raw.request_timeout = Some("1500ms".to_owned());
+    })
+    .await;
+    let user = service.api.user("10.00").await;
+    let sale = service.api.sale("1.00", 10).await;
+    let key = new_key();
+    for error in ["58030", "XX000"] {
+        let raise = match error {
+            "58030" => "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''58030''; END'",
+            _ => "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''XX000''; END'",
+        };
+        relay.say_instead("COMMIT", raise);
+        let reply = service.api.buy(&key, &user, &sale).await;
+        reply.refused(503, "outcome_unknown", "unknown", "same_key");
+    }
+    relay.say_instead("COMMIT", "COMMIT");
+    assert!(!service.api.buy(&key, &user, &sale).await.expect(201).replayed());
+    assert_eq!(service.api.balance(&user).await, "9.00");
+    service.finish().await;
+}
+
+/// One session that fell silent turns nobody away: another one is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_is_not_answered_is_sent_over_another_session() {
+    let (service, relay) = Service::behind_a_wire(|_| {}).await;
+    let user = service.api.user("10.00").await;
+    let sale = service.api.sale("1.00", 10).await;
+    relay.break_next("BEGIN", &[Break::SilentUp]);
+    assert!(!service.api.buy(&new_key(), &user, &sale).await.expect(201).replayed());
+    assert_eq!(relay.broken(), 1);
+    service.finish().await;
+}

@@ -178,7 +178,8 @@ impl<S, R> Context<S, R> {
         let reads = self.inner.reads.clone();
         let audited = async move { reads.audit().await.inspect(last_audit::note) };
         let work = async move { desk.run(turn, audited).await };
-        let task = self.inner.tasks.spawn(work.in_current_span());
+        // Nobody waits for a report when the service ends: it changes nothing.
+        let task = tokio::spawn(work.in_current_span());
         match tokio::time::timeout(self.inner.options.request_timeout, task).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => return Err(unread(&error)),

@@ -124,7 +124,7 @@ pub(super) fn failed(fault: &Fault) -> Problem {
             "Another request with this key is being decided. Ask again with the same key.",
         )
         .retry_after(in_a_moment()),
-        Fault::Conflict | Fault::WalletHeld => Problem::new(
+        Fault::Conflict | Fault::WalletHeld | Fault::TooLate(_) => Problem::new(
             problem::CONFLICT,
             "Others held the row for too long. No money was taken; try again with the same key.",
         )

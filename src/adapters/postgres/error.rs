@@ -3,6 +3,8 @@
 //! Codes are those of the PostgreSQL manual, appendix A.
 
 use sqlx::Error;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::ports::store::{CommitError, StoreError};
 
@@ -54,10 +56,11 @@ fn by_sqlstate(sqlstate: String, constraint: Option<String>, message: &str) -> S
 
 /// What an error during COMMIT means: a server that answered with a SQLSTATE of its own accord did
 /// not commit, everything else leaves the outcome unknown. A session ended by the server while it
-/// was committing (57P0x) may have committed.
+/// was committing (57P0x, and whatever is more than an ERROR) may have committed: a log that could
+/// not be flushed (58030) is a PANIC, and the restart may find the commit in it.
 pub(super) fn commit_error(error: Error) -> CommitError {
     if let Error::Database(database) = &error
-        && database.code().as_deref() == Some(STATEMENT_COMPLETION_UNKNOWN)
+        && ends_unknown(&**database)
     {
         return CommitError::Unknown(database.message().to_owned());
     }
@@ -66,6 +69,16 @@ pub(super) fn commit_error(error: Error) -> CommitError {
         StoreError::LockTimeout { sqlstate } => CommitError::Unknown(sqlstate),
         refused => CommitError::Refused(refused),
     }
+}
+
+fn ends_unknown(error: &dyn DatabaseError) -> bool {
+    let code = error.code().unwrap_or_default();
+    let severity = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+    // System errors and internal ones are no verdict on the transaction.
+    code == STATEMENT_COMPLETION_UNKNOWN
+        || code.starts_with("58")
+        || code.starts_with("XX")
+        || severity.is_some_and(|severity| severity != PgSeverity::Error)
 }
 
 /// A write touched another number of rows than it meant to.
@@ -98,7 +111,7 @@ mod tests {
             StoreError::Lost(_) => "lost",
             StoreError::Unavailable(_) => "unavailable",
             StoreError::Invariant(_) | StoreError::Stale { .. } => "invariant",
-            StoreError::Busy | StoreError::Other(_) => "other",
+            StoreError::TooLate(_) | StoreError::Busy | StoreError::Other(_) => "other",
         };
         let table = [
             ("40001", "retry"),

@@ -13,7 +13,7 @@ use crate::domain::money::Money;
 use crate::domain::order::Order;
 use crate::domain::quantity::Quantity;
 use crate::domain::text::ShortText;
-use crate::ports::store::{StoreError, TOO_LATE, Winners};
+use crate::ports::store::{StoreError, Winners};
 
 /// A row of `orders`.
 #[derive(Debug, sqlx::FromRow)]
@@ -159,8 +159,8 @@ pub(super) async fn record(
     .fetch_one(connection)
     .await
     .map_err(store_error)?;
-    if touched.too_late > 0 {
-        return Err(StoreError::Retry { sqlstate: TOO_LATE.to_owned() });
+    if let Some(moment) = winners.too_late.filter(|_| touched.too_late > 0) {
+        return Err(StoreError::TooLate(moment));
     }
     expect_rows("the sale", 1, touched.sales)?;
     expect_rows("wallets", winners.wallets.len(), touched.wallets)?;

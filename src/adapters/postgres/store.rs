@@ -30,6 +30,9 @@ use crate::ports::store::{
 /// Waiting longer than this for a connection is worth a line in the log.
 const WAIT_WORTH_A_WARNING: Duration = Duration::from_millis(250);
 
+/// How long a session has to answer BEGIN, which waits for nothing, before another one is taken.
+const BEGIN_WITHIN: Duration = Duration::from_secs(2);
+
 /// A bounded number of callers at the pool: connections are never the queue. Orders have admission
 /// for that; everything else shares one gate.
 #[derive(Debug, Clone)]
@@ -120,8 +123,9 @@ impl Store for PgStore {
         self.patience
     }
 
-    /// A session that died in the pool is found out by BEGIN itself and thrown away; at most the
-    /// whole pool can have died. Whatever else BEGIN says, nothing was executed.
+    /// A session that died in the pool, or fell silent there, is found out by BEGIN itself and thrown
+    /// away; at most the whole pool can have died. One that cannot be opened is tried once more.
+    /// Whatever else BEGIN says, nothing was executed.
     async fn begin(&self) -> Result<PgTransaction, StoreError> {
         let slot = match &self.gate {
             Some(gate) => Some(gate.enter().await?),
@@ -129,10 +133,19 @@ impl Store for PgStore {
         };
         let began = Instant::now();
         let mut sessions_left = self.pool.options().get_max_connections() + 1;
+        let mut openings_left = 1;
         loop {
-            let connection = self.pool.acquire().await.map_err(|error| away(store_error(error)))?;
+            let connection = match self.pool.acquire().await.map_err(store_error) {
+                Err(StoreError::Lost(_)) if openings_left > 0 => {
+                    openings_left -= 1;
+                    continue;
+                }
+                acquired => acquired.map_err(away)?,
+            };
             let mut session = Session::from(connection);
-            match sqlx::raw_sql(BEGIN).execute(session.connection()).await.map_err(store_error) {
+            let begun = timeout(BEGIN_WITHIN, sqlx::raw_sql(BEGIN).execute(session.connection()));
+            let silent = |_| Err(StoreError::Lost("no answer to BEGIN".to_owned()));
+            match begun.await.map_or_else(silent, |begun| begun.map_err(store_error)) {
                 Ok(_) => {
                     note_wait(began.elapsed());
                     let session = session.holding(slot);

@@ -23,6 +23,10 @@ use crate::adapters::postgres::servers::Servers;
 use crate::adapters::token::TokenOptions;
 use crate::app::cli::RawSettings;
 
+/// A session that idles in its transaction is ended before those who wait for its locks give up,
+/// and PostgreSQL counts in whole milliseconds.
+const LOCK_TIMEOUT_MIN: Duration = Duration::from_millis(2);
+
 /// Everything the service can be told.
 #[derive(Clone)]
 pub struct Settings {
@@ -164,6 +168,11 @@ impl Settings {
             auth,
             warnings,
         };
+        if settings.lock_timeout < LOCK_TIMEOUT_MIN {
+            let accepted = "accepted is a duration from 2ms, so that shorter limits fit below it";
+            let given = format_args!("{:?}", settings.lock_timeout);
+            reader.fault("FLASHDEAL_LOCK_TIMEOUT", given, accepted);
+        }
         if settings.request_timeout <= settings.lock_timeout * 2 {
             let accepted = "must be more than twice FLASHDEAL_LOCK_TIMEOUT, so that the database \
                             gives up before the caller does";
@@ -268,7 +277,10 @@ mod tests {
         for wrong in ["", "5", "s", "0s", "-1s", "25h", "1.5s", "99999999999999999999s"] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
-        let lock_timeout = Some("6s".to_owned());
-        assert_eq!(faults(RawSettings { lock_timeout, ..RawSettings::default() }).len(), 1);
+        for wrong in ["6s", "1ms"] {
+            let lock_timeout = Some(wrong.to_owned());
+            let found = faults(RawSettings { lock_timeout, ..RawSettings::default() });
+            assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+        }
     }
 }

@@ -4,15 +4,20 @@
 //! is asked once, without waiting, which of them are held: their buyers are told so, and everyone
 //! else is decided together. So a group loses one lock time-out, however many wallets are held.
 //!
+//! A group whose write came too late for one of its orders is decided again, without those who may
+//! be late once more: their own last moment is near. They follow in small parts.
+//!
 //! Where nobody can say who is to blame, a bad item or a key that another session holds, the group
 //! is split until the trouble stands alone.
 
 use std::collections::HashSet;
 
+use chrono::TimeDelta;
 use tokio::time::Instant;
 
 use super::OrderAnswer;
 use super::lanes::Waiting;
+use crate::domain::Instant as Moment;
 use crate::domain::id::UserId;
 use crate::logic::fault::Fault;
 use crate::logic::keyed::count_all;
@@ -21,6 +26,9 @@ use crate::ports::store::{Store, Transaction};
 
 /// Into how many parts a group is split: two steps from the largest to the one.
 const PARTS: usize = 32;
+
+/// Whose last moment is nearer than this may be too late again.
+const NEAR: TimeDelta = TimeDelta::seconds(1);
 
 /// Finds out whose wallets others hold.
 struct WhoseIsHeld(Vec<UserId>);
@@ -50,6 +58,17 @@ pub(super) async fn by_wallets<S: Store>(
     let (of_held, others): (Vec<Waiting>, Vec<Waiting>) = group.into_iter().partition(is_held);
     of_held.into_iter().for_each(|waiting| waiting.tell(Err(Fault::WalletHeld)));
     vec![others]
+}
+
+/// The write came behind `moment`: those whose own last moment is near in small parts, behind all
+/// others. Where there are none it was the end of the sale, and all are decided once more.
+pub(super) fn by_last_moment(group: Vec<Waiting>, moment: Moment) -> Vec<Vec<Waiting>> {
+    let near = moment.checked_add_signed(NEAR).unwrap_or(moment);
+    let is_near = |one: &Waiting| one.order.valid_until.is_some_and(|last| last < near);
+    let (soon, others): (Vec<Waiting>, Vec<Waiting>) = group.into_iter().partition(is_near);
+    let mut parts = split(soon);
+    parts.push(others);
+    parts
 }
 
 /// Answers those whose answer stands although their group failed; returns the others. A winner who

@@ -196,6 +196,10 @@ impl Group {
             {
                 return Err(StoreError::Retry { sqlstate: "stale".to_owned() });
             }
+            // Alone it is simply decided again; in company, apart from who may be late again.
+            Err(StoreError::TooLate(_)) if self.members.len() == 1 => {
+                return Err(StoreError::Retry { sqlstate: "too_late".to_owned() });
+            }
             recorded => recorded?,
         }
         let members = || self.members.iter().zip(settled);

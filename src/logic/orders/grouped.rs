@@ -223,6 +223,10 @@ impl<S: Store> Shared<S> {
                 Err(Fault::WalletHeld) if part.len() > 1 => {
                     parts.extend(apart::by_wallets(&self.store, deadline, part).await);
                 }
+                Err(Fault::TooLate(moment)) if part.len() > 1 => {
+                    metrics::counter!(signals::RETRIES, "sqlstate" => "too_late").increment(1);
+                    parts.extend(apart::by_last_moment(part, moment));
+                }
                 Err(fault) if part.len() > 1 && apart::one_may_be_to_blame(&fault) => {
                     parts.extend(apart::split(part));
                 }

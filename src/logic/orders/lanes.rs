@@ -79,6 +79,14 @@ struct Lane {
     stranger: bool,
 }
 
+impl State {
+    fn known(&mut self, sale: SaleId) {
+        let Some(lane) = self.by_sale.get_mut(&sale).filter(|lane| lane.stranger) else { return };
+        lane.stranger = false;
+        self.strangers -= lane.queue.len();
+    }
+}
+
 impl Lanes {
     /// No lanes.
     pub(super) fn new(limits: LaneLimits) -> Lanes {
@@ -93,6 +101,9 @@ impl Lanes {
             return Err(NotJoined::Closed);
         }
         let sale = waiting.order.sale_id;
+        if !stranger {
+            state.known(sale);
+        }
         let lane = state.by_sale.get(&sale);
         let in_lane = lane.map_or(0, |lane| lane.queue.len());
         let stranger = lane.map_or(stranger, |lane| lane.stranger);
@@ -133,11 +144,7 @@ impl Lanes {
 
     /// The sale of a lane was seen.
     pub(super) fn known(&self, sale: SaleId) {
-        let mut state = self.lock();
-        let Some(lane) = state.by_sale.get_mut(&sale).filter(|lane| lane.stranger) else { return };
-        lane.stranger = false;
-        let waiting = lane.queue.len();
-        state.strangers -= waiting;
+        self.lock().known(sale);
     }
 
     /// Ends a lane in which nobody waits; `false` when somebody does.
@@ -236,9 +243,9 @@ mod tests {
         assert_eq!(lanes.join(waiting(new_id()), true), Err(NotJoined::Full(2)));
         assert_eq!(lanes.join(waiting(real), false), Ok(Joined::StartRunner));
         assert!(lanes.is_of_stranger(found) && !lanes.is_of_stranger(real));
-        lanes.known(found);
-        assert!(!lanes.is_of_stranger(found));
+        // Seen meanwhile, by whoever joins next.
         assert_eq!(lanes.join(waiting(found), false), Ok(Joined::Running));
+        assert!(!lanes.is_of_stranger(found));
         assert_eq!(lanes.join(waiting(new_id()), true), Ok(Joined::StartRunner));
         assert_eq!(lanes.take(found, 8).len(), 2);
         assert_eq!(lanes.join(waiting(new_id()), true), Err(NotJoined::Full(2)));

@@ -5,8 +5,8 @@
 //! everyone else is told "sold out" here (`buyers` remembers them).
 //!
 //! It is only ever a negative cache. What it says is at most [`BELIEVED`] old, whoever may have
-//! brought stock back (another instance, an operator's SQL); an order with a `valid_until` and one
-//! near the end of the sale's window go the long way: only the database's clock decides those.
+//! brought stock back (another instance, an operator's SQL); an order near its `valid_until` or the
+//! end of the sale's window goes the long way: only the database's clock decides those.
 //!
 //! One winner can be told "sold out": when an operator has brought stock back by SQL, and someone
 //! who never bought before wins at another instance and asks again here, with the same key, while
@@ -142,10 +142,13 @@ impl<R: Reads> Known<R> {
         let state = self.read();
         let fact = state.facts.get(&order.sale_id)?;
         let age = fact.seen.elapsed();
-        if age > BELIEVED || order.valid_until.is_some() || state.buyers.know(order.user_id) {
+        if age > BELIEVED || state.buyers.know(order.user_id) {
             return None;
         }
         let now = fact.read_at + TimeDelta::from_std(age).ok()?;
+        if order.valid_until.is_some_and(|last| last < now + EDGE) {
+            return None;
+        }
         // It was open when it was seen; what may have come since is its end.
         if !fact.sale.is_open(fact.read_at) || !fact.sale.is_open(now + EDGE) {
             return None;

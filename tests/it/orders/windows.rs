@@ -1,12 +1,13 @@
 //! When a sale sells: from its start (included) to its end (excluded), by the database's clock.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, SecondsFormat, TimeDelta};
 use serde_json::json;
 
 use super::{moment, until_status};
 use crate::support::Service;
 use crate::support::api::{Reply, new_key};
-use crate::support::locks::{Held, run, until_someone_waits};
+use crate::support::crowd::seed_buyers;
+use crate::support::locks::{Held, run, until, until_someone_waits};
 
 /// One sale from before its start to behind its end, and one key all along.
 #[tokio::test]
@@ -117,4 +118,64 @@ async fn ordered_too_late(service: &Service, user: &str, held: &str, of_the_sale
     run(&mut held.session, format!("SELECT pg_sleep_until('{soon}')")).await;
     held.release().await;
     late.await.expect("an answer")
+}
+
+/// Many orders whose last moments follow one another at every other millisecond, while their group
+/// is written: whenever it is decided again it is too late for the next of them. Their neighbours,
+/// who named no moment, are none the worse.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_that_expire_one_after_the_other_do_not_fail_their_neighbours() {
+    let service = Service::start_with(|raw| {
+        raw.engine = Some("grouped".to_owned());
+        raw.lock_timeout = Some("8s".to_owned());
+        raw.request_timeout = Some("30s".to_owned());
+    })
+    .await;
+    let buyers = seed_buyers(&service.database, 301, "9.00").await;
+    let sale = service.api.sale("1.00", 400).await;
+    let first = moment(&service, TimeDelta::milliseconds(2_000)).await;
+    let last_moment = |milliseconds: usize| {
+        let first = DateTime::parse_from_rfc3339(&first).expect("a moment");
+        let last = first + TimeDelta::milliseconds(milliseconds as i64);
+        json!(last.to_utc().to_rfc3339_opts(SecondsFormat::Micros, true))
+    };
+    let row = Held::sale(&service.database, &sale).await;
+    let send = |user: &str, last: Option<usize>| {
+        let (api, mut order) = (service.api.clone(), json!({ "user_id": user, "sale_id": sale }));
+        if let Some(last) = last {
+            order["valid_until"] = last_moment(last);
+        }
+        tokio::spawn(async move { api.post("/api/orders", &new_key(), &order).await })
+    };
+    // One goes ahead, so that all others are one group, and holds them up until the first moment.
+    let ahead = send(&buyers[0], None);
+    until_someone_waits(&service.database).await;
+    let answers: Vec<_> = buyers[1..]
+        .iter()
+        .enumerate()
+        .map(|(at, user)| (at % 3 == 0, send(user, (at % 3 > 0).then_some(at))))
+        .collect();
+    until("all wait in the lane", async || service.running.waiting() >= 300).await;
+    let table = "LOCK TABLE ledger_entries IN SHARE MODE".to_owned();
+    let mut table = Held::by(&service.database, table).await;
+    row.release().await;
+    until_someone_waits(&service.database).await;
+    run(&mut table.session, format!("SELECT pg_sleep_until('{first}')")).await;
+    table.release().await;
+    ahead.await.expect("an answer").expect(201);
+    let (mut made, mut expired) = (0, 0);
+    for (lasting, answer) in answers {
+        let answer = answer.await.expect("an answer");
+        match (lasting, answer.status.as_u16()) {
+            (_, 201) => made += 1,
+            (false, 400) => {
+                answer.refused(400, "order_expired", "no", "new_key");
+                expired += 1;
+            }
+            _ => panic!("{answer:?}"),
+        }
+    }
+    println!("{made} made, {expired} expired");
+    assert!(made >= 100, "{made}");
+    service.finish().await;
 }
