@@ -103,7 +103,7 @@ async fn who_never_bought_is_told_from_memory_and_a_winner_never_is() {
     }
     // A winner with a new key goes the long way, and waits for the row that is held.
     assert_eq!(shop.press(&shop.winners[0].0).await.code(), "concurrent_conflict");
-    // A client that follows the rule names a moment; as long as it is not near, nothing hangs on it.
+    // A client that follows the rule names a moment; as long as it is far, nothing hangs on it.
     let order = json!({ "user_id": shop.others[4], "sale_id": sale,
                         "valid_until": "9999-01-01T00:00:00Z" });
     let reply = api.post("/api/orders", &new_key(), &order).await;

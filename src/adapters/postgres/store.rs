@@ -123,9 +123,9 @@ impl Store for PgStore {
         self.patience
     }
 
-    /// A session that died in the pool, or fell silent there, is found out by BEGIN itself and thrown
-    /// away; at most the whole pool can have died. One that cannot be opened is tried once more.
-    /// Whatever else BEGIN says, nothing was executed.
+    /// A session that died in the pool, or fell silent there, is found out by BEGIN itself and
+    /// thrown away; at most the whole pool can have died. One that cannot be opened is tried once
+    /// more. Whatever else BEGIN says, nothing was executed.
     async fn begin(&self) -> Result<PgTransaction, StoreError> {
         let slot = match &self.gate {
             Some(gate) => Some(gate.enter().await?),

@@ -1,6 +1,7 @@
 //! Single settings with their default, what is accepted, and how it is read.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -11,6 +12,10 @@ use super::{EngineChoice, LogFormat};
 use crate::adapters::http::AuthMode;
 use crate::adapters::postgres::embedded::LOG_FILES;
 use crate::app::cli::RawSettings;
+
+/// A session that idles in its transaction is ended before those who wait for its locks give up,
+/// and PostgreSQL counts in whole milliseconds.
+const LOCK_TIMEOUT_MIN: Duration = Duration::from_millis(2);
 
 pub(super) fn wal_files(reader: &mut Reader, raw: &RawSettings) -> u16 {
     let (name, accepted) = ("FLASHDEAL_WAL_FILES", "accepted is an integer from 0 to 64");
@@ -70,6 +75,19 @@ pub(super) fn currency(reader: &mut Reader, raw: &RawSettings) -> String {
 
 pub(super) fn max_queue(reader: &mut Reader, raw: &RawSettings) -> usize {
     many(reader, "FLASHDEAL_MAX_QUEUE", raw.max_queue.as_ref())
+}
+
+/// Each wait ends before the one around it.
+pub(super) fn times_nest(reader: &mut Reader, lock_timeout: Duration, request_timeout: Duration) {
+    if lock_timeout < LOCK_TIMEOUT_MIN {
+        let accepted = "accepted is a duration from 2ms, so that shorter limits fit below it";
+        reader.fault("FLASHDEAL_LOCK_TIMEOUT", format_args!("{lock_timeout:?}"), accepted);
+    }
+    if request_timeout <= lock_timeout * 2 {
+        let accepted = "must be more than twice FLASHDEAL_LOCK_TIMEOUT, so that the database gives \
+                        up before the caller does";
+        reader.fault("FLASHDEAL_REQUEST_TIMEOUT", format_args!("{request_timeout:?}"), accepted);
+    }
 }
 
 /// How many callers a service holds unless it is said.

@@ -23,10 +23,6 @@ use crate::adapters::postgres::servers::Servers;
 use crate::adapters::token::TokenOptions;
 use crate::app::cli::RawSettings;
 
-/// A session that idles in its transaction is ended before those who wait for its locks give up,
-/// and PostgreSQL counts in whole milliseconds.
-const LOCK_TIMEOUT_MIN: Duration = Duration::from_millis(2);
-
 /// Everything the service can be told.
 #[derive(Clone)]
 pub struct Settings {
@@ -168,20 +164,7 @@ impl Settings {
             auth,
             warnings,
         };
-        if settings.lock_timeout < LOCK_TIMEOUT_MIN {
-            let accepted = "accepted is a duration from 2ms, so that shorter limits fit below it";
-            let given = format_args!("{:?}", settings.lock_timeout);
-            reader.fault("FLASHDEAL_LOCK_TIMEOUT", given, accepted);
-        }
-        if settings.request_timeout <= settings.lock_timeout * 2 {
-            let accepted = "must be more than twice FLASHDEAL_LOCK_TIMEOUT, so that the database \
-                            gives up before the caller does";
-            reader.fault(
-                "FLASHDEAL_REQUEST_TIMEOUT",
-                format_args!("{:?}", settings.request_timeout),
-                accepted,
-            );
-        }
+        choices::times_nest(r, settings.lock_timeout, settings.request_timeout);
         if reader.0.is_empty() { Ok(settings) } else { Err(BadSettings(reader.0)) }
     }
 }
