@@ -70,7 +70,7 @@ impl Buyers {
     }
 
     /// From here on buyers are noted again; who bought in between is to be read at once.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn noted_from_now(&mut self) {
         if !matches!(self.all, All::Never) {
             self.all = All::Now;
         }
@@ -131,7 +131,7 @@ mod tests {
         buyers.read_up_to_now(Of::All, Duration::from_millis(250));
         buyers.read_up_to_now(Of::These(&wanted), Duration::ZERO);
         assert_eq!(buyers.whose(&wanted), Of::These(&wanted));
-        buyers.begin();
+        buyers.noted_from_now();
         assert_eq!(buyers.whose(&wanted), Of::All, "nobody was noted in between");
     }
 
@@ -142,7 +142,7 @@ mod tests {
         assert!(buyers.know(user));
         buyers.forget();
         assert!(!buyers.know(user) && buyers.last_known(Of::All).is_empty());
-        buyers.begin();
+        buyers.noted_from_now();
         assert_eq!(buyers.whose(&wanted), Of::These(&wanted));
     }
 }

@@ -178,7 +178,7 @@ impl<R: Reads> Known<R> {
         }
         state.wanted.insert(sale, Instant::now());
         if !std::mem::replace(&mut state.watching, true) {
-            state.buyers.begin();
+            state.buyers.noted_from_now();
             tokio::spawn(Arc::clone(known).watch());
         }
     }
