@@ -284,3 +284,13 @@ async fn a_begin_that_is_not_answered_is_sent_over_another_session() {
     assert_eq!(relay.broken(), 1);
     service.finish().await;
 }
+
+/// A session that died in the pool a moment ago is no answer to who only wants to read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_whose_session_dies_is_done_over_another() {
+    let (service, relay) = Service::behind_a_wire(|_| {}).await;
+    let user = service.api.user("10.00").await;
+    relay.break_next("SELECT balance, entry_count, updated_at", &[Break::CutBefore]);
+    assert_eq!((service.api.balance(&user).await.as_str(), relay.broken()), ("10.00", 1));
+    service.finish().await;
+}

@@ -224,16 +224,22 @@ impl<S, R> Context<S, R> {
     }
 
     /// Reads in a task of its own, so that a caller who leaves keeps the place at the gate that
-    /// the reading still occupies.
-    pub(super) async fn read<V, F>(&self, read: impl FnOnce(R) -> F) -> Result<V, Problem>
+    /// the reading still occupies; and once more, where its session had died in the pool.
+    pub(super) async fn read<V, F>(&self, read: impl Fn(R) -> F) -> Result<V, Problem>
     where
         R: Clone,
         V: Send + 'static,
         F: Future<Output = Result<V, StoreError>> + Send + 'static,
     {
-        let reading = tokio::time::timeout(READ_MAX, read(self.inner.reads.clone()));
-        let task = self.inner.tasks.spawn(reading.in_current_span());
-        match task.await {
+        let reading = || {
+            let reading = tokio::time::timeout(READ_MAX, read(self.inner.reads.clone()));
+            self.inner.tasks.spawn(reading.in_current_span())
+        };
+        let mut answer = reading().await;
+        if matches!(answer, Ok(Ok(Err(StoreError::Lost(_))))) {
+            answer = reading().await;
+        }
+        match answer {
             Ok(Ok(value)) => value.map_err(|error| unread(&error)),
             Ok(Err(_elapsed)) => Err(failed(&Fault::Unavailable)),
             Err(error) => Err(panicked(&error)),

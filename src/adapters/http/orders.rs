@@ -28,7 +28,7 @@ use crate::domain::quantity::Quantity;
 use crate::domain::text::ShortText;
 use crate::logic::ids::new_id;
 use crate::logic::keyed::Answer;
-use crate::ports::read::{OrderFilter, OrderPosition, Reads};
+use crate::ports::read::{OrderFilter, OrderPosition, Page, Reads};
 use crate::ports::store::Store;
 
 /// `POST /api/orders`
@@ -112,13 +112,26 @@ async fn admit<S: Store, R: Reads>(
     let Some(_turn) = context.turn_to_look().await else { return Err(limited) };
     let (user_id, key) = (Some(order.user_id), Some(order.key.clone()));
     let filter = OrderFilter { user_id, key, ..OrderFilter::default() };
-    let made = context.read(|reads| async move { reads.list_orders(&filter, None, 1).await });
-    let made = made.await.ok().and_then(|page| page.items.into_iter().next());
+    let made = read_list(context, &filter, None, 1).await.ok();
+    let made = made.and_then(|page| page.items.into_iter().next());
     let is_replay = made.is_some_and(|made| {
         (made.sale_id, made.quantity, made.reference)
             == (order.sale_id, order.quantity, order.reference.clone())
     });
     if is_replay { Ok(None) } else { Err(limited) }
+}
+
+async fn read_list<S: Store, R: Reads>(
+    context: &Context<S, R>,
+    filter: &OrderFilter,
+    from: Option<OrderPosition>,
+    limit: u32,
+) -> Result<Page<Order, OrderPosition>, Problem> {
+    let read = |reads: R| {
+        let filter = filter.clone();
+        async move { reads.list_orders(&filter, from, limit).await }
+    };
+    context.read(read).await
 }
 
 /// Reads a wish for an order.
@@ -188,8 +201,7 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let caller = authenticate(context, head)?;
     let (filter, from, limit) = read_filter(head.query(), caller)?;
     context.require_ready()?;
-    let page =
-        context.read(|reads| async move { reads.list_orders(&filter, from, limit).await }).await?;
+    let page = read_list(context, &filter, from, limit).await?;
     let currency = &context.options().currency;
     ok(&ListDto {
         items: page.items.iter().map(|order| OrderDto::new(order, currency)).collect(),

@@ -170,9 +170,11 @@ async fn handle_list<S: Store, R: Reads>(context: &Context<S, R>, head: &Head) -
     let from = query.take("cursor", |text| cursor::to_since('u', text));
     query.finish()?;
     context.require_ready()?;
-    let page = context
-        .read(|reads| async move { reads.list_users(external_id.as_ref(), from, limit).await })
-        .await?;
+    let read = |reads: R| {
+        let external_id = external_id.clone();
+        async move { reads.list_users(external_id.as_ref(), from, limit).await }
+    };
+    let page = context.read(read).await?;
     ok(&ListDto {
         items: page.items.iter().map(UserDto::new).collect(),
         next_cursor: page.next.map(|at| cursor::of_since('u', at)),
