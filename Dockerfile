@@ -2,8 +2,13 @@
 # The service alone, for a PostgreSQL that runs elsewhere (DATABASE_URL). No PostgreSQL is inside.
 #
 #   docker build -t flashdeal .
-#   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:3000:3000 \
-#     -e DATABASE_URL=postgres://… -e FLASHDEAL_AUTH=jwt -e FLASHDEAL_JWT_SECRET_FILE=/run/secrets/jwt_secret …
+#   docker run --rm --name flashdeal --read-only --cap-drop ALL --security-opt no-new-privileges \
+#     --stop-timeout 40 --ulimit nofile=65536 -p 127.0.0.1:3000:3000 -v "$PWD/secrets:/run/flashdeal:ro" \
+#     -e 'DATABASE_URL=postgres://flashdeal:…@db.example/flashdeal?sslmode=verify-full' \
+#     -e FLASHDEAL_AUTH=jwt -e FLASHDEAL_JWT_SECRET_FILE=/run/flashdeal/jwt_secret flashdeal
+#
+# Docker kills 10 s after SIGTERM unless it is told to wait longer than FLASHDEAL_SHUTDOWN_GRACE (30 s). The secret belongs to
+# 65532 and is closed to others (deploy/secrets/README.md makes one).
 
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
@@ -33,8 +38,9 @@ USER 65532:65532
 ENV FLASHDEAL_LISTEN=0.0.0.0:3000 \
     FLASHDEAL_LOG_FORMAT=json
 EXPOSE 3000
-# bash speaks TCP by itself: no curl, no wget in the image. Alive, not ready: a restart mends no database.
+# bash speaks TCP by itself: no curl, no wget in the image. Alive, not ready: a restart mends no database. The port is that
+# of FLASHDEAL_LISTEN; for another address than all of them, or the flag --listen, give `docker run` a --health-cmd.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/3000 && printf 'GET /livez HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+    CMD ["bash", "-c", "port=${FLASHDEAL_LISTEN##*:}; exec 3<>/dev/tcp/127.0.0.1/${port:-3000} && printf 'GET /livez HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
 ENTRYPOINT ["/usr/local/bin/flashdeal"]
 CMD ["serve"]

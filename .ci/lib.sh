@@ -1,7 +1,11 @@
 # What `.ci/run` and `.ci/full` share: steps, tools, and services that are always stopped.
 # Sourced, never run. Everything it makes lies under `$work` (gone at the end) or `$tools` (in target/).
 
-unset DATABASE_URL ${!FLASHDEAL_@} # the gate says what holds; a shell's own settings must not
+# The gate says what holds; a shell's own settings must not: the service's, the tests', the drill's, k6's.
+unset DATABASE_URL ${!FLASHDEAL_@} TEST_DATABASE_URL TEST_ENGINE TEST_ISOLATION TEST_SEED FUZZ_SECONDS
+unset ${!DRILL_@} OVERLOAD_SECONDS UPGRADE_FROM
+unset BASE_URL BURST BUYERS CALM CALM_RATE CLICKS DRIFT_PERCENT DURATION FLOOR_MS ITEMS LIMIT P99_MS PAUSE_SECONDS QUIET RAMP \
+  RATE READ_P99_MS READ_RATE RECOVERY SALES SLOWED_PERCENT USERS VUS ${!K6_@}
 export CARGO_TERM_COLOR=never NO_COLOR=1 FORCE_COLOR=0 DEBIAN_FRONTEND=noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 export npm_config_fund=false npm_config_audit=false npm_config_update_notifier=false
@@ -50,6 +54,31 @@ quietly() {
   }
 }
 
+# skipped WHAT: said at once, and again in the gate's last line.
+skipped() {
+  printf 'SKIPPED: %s\n' "$1"
+  printf '%s\n' "$1" >>"$work/skipped"
+}
+
+# heard COMMAND…: what the command says it SKIPPED is skipped here, too.
+heard() {
+  "$@" 2>&1 | tee "$work/heard.log"
+  sed -n 's/.*SKIPPED: //p' "$work/heard.log" >>"$work/skipped"
+}
+
+# verdict STATUS: the gate's last line.
+verdict() {
+  local what
+  what=$(sort -u "$work/skipped" 2>/dev/null | paste -sd ';' | sed 's/;/; /g')
+  if [ "$1" -ne 0 ]; then
+    echo 'stopped'
+  elif [ -n "$what" ]; then
+    echo "passed, without what was SKIPPED ($what),"
+  else
+    echo 'everything passed'
+  fi
+}
+
 at_exit() {
   local status=$? log
   trap - EXIT
@@ -62,9 +91,8 @@ at_exit() {
   fi
   for pid in "${service_pid[@]}"; do stop_process "$pid"; done
   [ -n "$installing" ] && kill "$installing" 2>/dev/null && wait "$installing" 2>/dev/null
+  printf '\n%s after %d s\n' "$(verdict "$status")" $((SECONDS - gate_began))
   rm -rf "$work"
-  printf '\n%s after %d s\n' "$([ "$status" -eq 0 ] && echo 'everything passed' || echo 'stopped')" \
-    $((SECONDS - gate_began))
   exit "$status"
 }
 trap at_exit EXIT

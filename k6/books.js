@@ -2,18 +2,16 @@
 //
 // Counts decide, not exceptions: k6 sees the samples of teardown(), and a threshold on a count cannot pass by silence.
 
-import http from 'k6/http';
 import { check, sleep } from 'k6';
 import { Counter } from 'k6/metrics';
 import {
   CAN_AUDIT,
-  OPS_URL,
   cents,
   get,
+  getAsOperator,
   json,
   mustBe,
   ordersCreated,
-  params,
   pause,
   readSale,
 } from './lib.js';
@@ -50,10 +48,7 @@ export function audit() {
 export function askForAudit() {
   let response;
   for (let attempt = 1; attempt <= 10; attempt++) {
-    response = http.get(
-      `${OPS_URL}/api/audit`,
-      params({ as: 'admin', expect: [200, 429, 503], name: 'GET /api/audit' }),
-    );
+    response = getAsOperator('/api/audit', [200, 429, 503]);
     if (response.status !== 429 && response.status !== 503) break;
     sleep(pause(response, attempt));
   }

@@ -17,7 +17,8 @@ export const BASE_URL = (__ENV.FLASHDEAL_URL || __ENV.BASE_URL || 'http://127.0.
   /\/+$/,
   '',
 );
-export const OPS_URL = (__ENV.FLASHDEAL_OPS_URL || BASE_URL).replace(/\/+$/, '');
+/** FLASHDEAL_OPS_LISTEN, where the service has one. */
+const OPS_URL = (__ENV.FLASHDEAL_OPS_URL || BASE_URL).replace(/\/+$/, '');
 const SERVICE_TOKEN = __ENV.FLASHDEAL_TOKEN || '';
 const ADMIN_TOKEN = __ENV.FLASHDEAL_ADMIN_TOKEN || '';
 
@@ -111,6 +112,18 @@ export function params({ as = 'service', key, expect = [200], name, headers = {}
 
 export function get(path, options = {}) {
   return http.get(BASE_URL + path, params(Object.assign({ name: path.split('?')[0] }, options)));
+}
+
+/**
+ * What an operator asks for: of the service, and where that does not give it, of the operator's address. So one setting
+ * does for a service that has such an address and for one that has none.
+ */
+export function getAsOperator(path, expect) {
+  const ask = (url, statuses) =>
+    http.get(url + path, params({ as: 'admin', expect: statuses, name: `GET ${path}` }));
+  if (OPS_URL === BASE_URL) return ask(BASE_URL, expect);
+  const response = ask(BASE_URL, [{ min: 100, max: 599 }]);
+  return expect.includes(response.status) ? response : ask(OPS_URL, expect);
 }
 
 export function post(path, body, options = {}) {

@@ -24,6 +24,7 @@ const SHOWN = [
   'orders_refused',
   'orders_replayed',
   'orders_shed',
+  'orders_rate_limited',
   'sale_reads',
   'answers_retried',
   'answers_unexpected',

@@ -3,7 +3,7 @@
     python3 tests/observe/files.py
 
 Dashboards: fixed uids, a question as each title, a description, a unit, the data source by its uid, no
-invented zeros, no panel on top of another. Alerts: a severity, a section in the runbook under the alert's
+invented zeros, no panel on top of another, one value of now and not of a while ago. Alerts: a severity, a section in the runbook under the alert's
 own name, one unit test where it fires and one where it is silent. Metrics: every one that a query names
 is a row of docs/OBSERVABILITY.md. (That the queries are right is `promtool`'s and observe.py's matter.)
 """
@@ -80,6 +80,10 @@ def faults_of_panel(panel, taken):
         yield "no description says what to do"
     if not defaults.get("unit"):
         yield "no unit"
+    if defaults.get("unit") == "short":
+        yield "the unit short makes 12 K of 12,345 units: locale or none"
+    if panel["type"] == "stat":
+        yield from faults_of_stat(panel)
     if not defaults.get("thresholds", {}).get("steps"):
         yield "no thresholds"
     if not panel["targets"]:
@@ -101,6 +105,16 @@ def faults_of_panel(panel, taken):
                 yield f"lies on top of {taken[x, y]}"
                 return
             taken[x, y] = panel["title"]
+
+
+def faults_of_stat(panel):
+    """A query over the time shown has a last value when there is none any more, from before the service died."""
+    if not all(target.get("instant") is True and target.get("range") is False for target in panel["targets"]):
+        yield "a stat panel that is not instant shows the last value of a service that is gone"
+    if not panel["fieldConfig"]["defaults"].get("noValue"):
+        yield "a stat panel without noValue: what does it say when there is nothing?"
+    if panel["options"].get("graphMode") != "none":
+        yield "one value is no graph"
 
 
 def faults_of_alerts():

@@ -63,7 +63,7 @@ fn every_metric_has_a_constant_and_every_constant_is_used() {
 }
 
 /// Every `FLASHDEAL_…` in a text.
-fn settings_in(text: &str) -> BTreeSet<String> {
+pub(super) fn settings_in(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in text.match_indices("FLASHDEAL_") {
         let rest = &text[at..];
