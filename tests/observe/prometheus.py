@@ -75,7 +75,7 @@ class Prometheus:
         parts = urllib.parse.urlsplit(self.metrics_url)
         text = replaced(text, r"(scrape_interval|evaluation_interval): \w+", rf"\1: {SCRAPE_SECONDS}s")
         text = replaced(text, r"scrape_timeout: \w+", f"scrape_timeout: {SCRAPE_SECONDS}s")
-        text = replaced(text, '"flashdeal:9000"', f'"{parts.netloc}"')
+        text = replaced(text, '"flashdeal:3000", "flashdeal:9000"', f'"{parts.netloc}"')
         # Nobody listens at port 1: a place that is not used must not alarm anyone.
         text = replaced(text, '"host.docker.internal:3000"', '"127.0.0.1:1"')
         text = replaced(text, '"127.0.0.1:9090"', f'"127.0.0.1:{self.port}"')

@@ -78,9 +78,8 @@ fn without_a_profile_it_is_the_database_alone_and_each_profile_adds_its_own() {
     assert_eq!(added, BTreeMap::from(expected));
 }
 
-/// 9000 is ours: where Prometheus and k6 find metrics and books without a token.
 #[test]
-fn the_published_ports_are_those_of_the_seeds_and_the_operators_and_all_on_loopback() {
+fn the_published_ports_are_those_of_the_seeds_and_all_on_loopback() {
     let mut published = BTreeSet::new();
     for (name, service) in services() {
         for port in service.ports {
@@ -91,7 +90,6 @@ fn the_published_ports_are_those_of_the_seeds_and_the_operators_and_all_on_loopb
     }
     let expected = [
         ("flashdeal", "127.0.0.1:3000"),
-        ("flashdeal", "127.0.0.1:9000"),
         ("grafana", "127.0.0.1:3001"),
         ("postgres", "127.0.0.1:5432"),
         ("prometheus", "127.0.0.1:9090"),
@@ -101,8 +99,7 @@ fn the_published_ports_are_those_of_the_seeds_and_the_operators_and_all_on_loopb
 }
 
 /// What the file settles: where the service listens, and that it has no embedded server.
-const SETTLED: [&str; 4] =
-    ["FLASHDEAL_DATA_DIR", "FLASHDEAL_LISTEN", "FLASHDEAL_OPS_LISTEN", "FLASHDEAL_WAL_FILES"];
+const SETTLED: [&str; 3] = ["FLASHDEAL_DATA_DIR", "FLASHDEAL_LISTEN", "FLASHDEAL_WAL_FILES"];
 
 #[test]
 fn what_stands_in_the_env_file_reaches_the_service() {
