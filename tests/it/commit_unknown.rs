@@ -204,6 +204,8 @@ async fn a_statement_that_is_not_answered_is_given_up_in_time_for_another_try() 
     for how in [Break::SilentUp, Break::SilentDown] {
         for statement in ["WITH ours AS", "-- Writes what a decided group"] {
             let (service, relay) = Service::behind_a_wire(|raw| {
+                // Its first statement is nobody else's, so no session has it prepared.
+                raw.engine = Some("grouped".to_owned());
                 raw.lock_timeout = Some("300ms".to_owned());
                 raw.request_timeout = Some("20s".to_owned());
             })

@@ -8,7 +8,11 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::account::Account;
 use super::error::EmbeddedError;
@@ -16,6 +20,9 @@ use super::place::Place;
 
 /// The oldest major version that the migrations and statements are tested with.
 const MAJOR_MIN: u32 = 14;
+
+/// How long a program may take to say its version.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Directories with one entry for each major version: parent, what an entry's name starts with,
 /// and where the programs lie below it.
@@ -100,8 +107,14 @@ pub(super) async fn find(
 /// The version of the server in this directory, asked as the account that must be able to run it.
 pub(super) async fn ask_version(account: &Account, bin_dir: &Path) -> Option<Version> {
     let mut command = account.command(&bin_dir.join("postgres"));
-    let output = command.arg("--version").stdout(Stdio::piped()).output().await.ok()?;
+    let output = said_by(command.arg("--version")).await?;
     Version::parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// What a program answers to a question. One that does not end is as good as none.
+async fn said_by(command: &mut Command) -> Option<Output> {
+    let asked = command.stdout(Stdio::piped()).kill_on_drop(true).output();
+    timeout(ANSWER_MAX, asked).await.ok()?.ok()
 }
 
 /// Newest first; among equals the one that was found first.
@@ -165,7 +178,7 @@ async fn search(place: &Place) -> Vec<PathBuf> {
 /// Where the `pg_config` of `PATH` says that its server's programs are.
 async fn ask_pg_config() -> Option<PathBuf> {
     let mut command = Account::Own.command(Path::new("pg_config"));
-    let output = command.arg("--bindir").stdout(Stdio::piped()).output().await.ok()?;
+    let output = said_by(command.arg("--bindir")).await?;
     let directory = String::from_utf8(output.stdout).ok()?;
     Some(PathBuf::from(directory.trim())).filter(|directory| directory.is_absolute())
 }
@@ -221,6 +234,19 @@ mod tests {
     fn an_existing_cluster_gets_its_own_major_version() {
         let found = choose(installed(&[(18, 1), (15, 3), (15, 8)]), Some(15), Path::new("/c"));
         assert_eq!(found.expect("one fits").version, Version { major: 15, minor: 8 });
+    }
+
+    /// The clock is moved on as soon as nothing but the program is waited for.
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_never_says_its_version_is_none() {
+        let directory = std::env::temp_dir().join(format!("flashdeal-mute-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let mute = directory.join("postgres");
+        fs::write(&mute, "#!/bin/sh\nexec sleep 600\n").expect("a program");
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&mute, all).expect("its mode");
+        assert_eq!(ask_version(&Account::Own, &directory).await, None);
+        fs::remove_dir_all(&directory).expect("no trace");
     }
 
     #[test]
