@@ -5,17 +5,20 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use flashdeal::adapters::postgres::embedded::{EmbeddedOptions, EmbeddedServer};
 use flashdeal::adapters::postgres::schema;
 use flashdeal::adapters::postgres::servers::Servers;
+use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::Service;
-use crate::support::api::new_key;
+use crate::support::api::{Api, new_key};
 use crate::support::data_dir::DataDir;
 use crate::support::locks::{execute, number, run, sessions, until};
 use crate::support::postgres::TestDatabase;
+use crate::support::process::flashdeal;
 use crate::support::relay::Relay;
 use crate::support::service::{assert_balanced, scratch};
 
@@ -182,4 +185,29 @@ async fn a_server_that_comes_back_without_durability_takes_no_orders() {
     service.api.buy(&new_key(), &user, &sale).await.expect(201);
     assert_eq!(service.api.stock(&sale).await, 7);
     service.finish().await;
+}
+
+/// Whoever watches must hear it also of a service that never had a database.
+#[tokio::test]
+async fn a_service_that_waits_for_its_database_says_that_it_is_not_ready() {
+    let (address, nowhere) = (closed().await, closed().await);
+    let environment = [
+        ("DATABASE_URL", format!("postgres://u@{nowhere}/d?sslmode=disable")),
+        ("FLASHDEAL_LISTEN", address.to_string()),
+        ("FLASHDEAL_LOG", "off".to_owned()),
+    ];
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut process = flashdeal(&["serve"], &environment);
+    let mut process = process.kill_on_drop(true).spawn().expect("a child");
+    let api = Api::at(address);
+    let shown = async || {
+        let request = api.request(Method::GET, "/metrics").body(Bytes::new()).expect("a request");
+        let Ok(page) = api.send(request).await else { return false };
+        let page = String::from_utf8_lossy(&page.bytes).into_owned();
+        let has = |line: &str| page.lines().any(|one| one == line);
+        has("ready 0") && has("postgres_up 0")
+    };
+    until("it says so", shown).await;
+    assert_eq!(api.get("/readyz").await.status, 503);
+    process.kill().await.expect("its end");
 }
