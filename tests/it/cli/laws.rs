@@ -81,18 +81,22 @@ async fn verify_finds_what_only_a_broken_guard_lets_through() {
     let two = json!({ "user_id": buyer, "sale_id": sale, "quantity": 2 });
     let order = api.post("/api/orders", &new_key(), &two).await.expect(201).id();
     let entries = api.get(&format!("/api/users/{buyer}/wallet/entries")).await.expect(200);
-    let deposit = entries.body["items"].as_array().expect("a list");
-    let deposit = deposit.iter().find(|entry| entry["type"] == "deposit").expect("a deposit");
-    let deposit = deposit["id"].as_str().expect("an id").to_owned();
+    let entry = |of: &str| {
+        let mut entries = entries.body["items"].as_array().expect("a list").iter();
+        let found = entries.find(|entry| entry["type"] == of).expect("an entry");
+        found["id"].as_str().expect("an id").to_owned()
+    };
+    let (deposit, debit) = (entry("deposit"), entry("order"));
     let database = service.finish().await;
 
     each_is_named(&database, damages(&buyer, &sale, &order)).await;
-    let chained = format!("entry {deposit} of wallet {buyer}");
-    for (done, undone) in [
-        ("balance_after = balance_after + 1", "balance_after = balance_after - 1"),
-        ("number = 9", "number = 1"),
+    for (entry, done, undone) in [
+        (&deposit, "balance_after = balance_after + 1", "balance_after = balance_after - 1"),
+        // The last one, so that only its number is wrong.
+        (&debit, "number = 9", "number = 2"),
     ] {
-        let set = |change| format!("UPDATE ledger_entries SET {change} WHERE id = '{deposit}'");
+        let chained = format!("entry {entry} of wallet {buyer}");
+        let set = |change| format!("UPDATE ledger_entries SET {change} WHERE id = '{entry}'");
         let damage = unseen("ledger_chained", &chained, &set(done), &set(undone));
         each_is_named(&database, vec![damage]).await;
     }
