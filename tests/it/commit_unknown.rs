@@ -260,11 +260,10 @@ async fn a_commit_that_ends_in_an_error_of_the_system_is_not_taken_for_refused()
     let user = service.api.user("10.00").await;
     let sale = service.api.sale("1.00", 10).await;
     let key = new_key();
-    for error in ["58030", "XX000"] {
-        let raise = match error {
-            "58030" => "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''58030''; END'",
-            _ => "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''XX000''; END'",
-        };
+    for raise in [
+        "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''58030''; END'",
+        "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''XX000''; END'",
+    ] {
         relay.say_instead("COMMIT", raise);
         let reply = service.api.buy(&key, &user, &sale).await;
         reply.refused(503, "outcome_unknown", "unknown", "same_key");

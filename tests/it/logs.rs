@@ -1,17 +1,14 @@
 //! What the log says of a request that went wrong: enough to find it by what its caller holds.
 
-use std::fs::File;
-
 use http::Method;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use crate::support::ENGINES;
 use crate::support::api::{Api, new_key};
 use crate::support::postgres::TestDatabase;
-use crate::support::process::{ServeProcess, flashdeal};
-use crate::support::service::{assert_balanced, scratch};
+use crate::support::process::ServeProcess;
+use crate::support::service::assert_balanced;
 
 /// A defect, made by a trigger that nobody foresaw.
 const TRAP: &str = "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS
@@ -34,27 +31,16 @@ async fn buy(api: &Api, request_id: &str, user: &str, sale: &str) -> u16 {
 async fn a_defect_is_logged_under_the_id_of_its_request_whatever_the_engine() {
     for engine in ENGINES {
         let database = TestDatabase::create().await;
-        let environment = [
-            ("DATABASE_URL", database.url.as_str()),
-            ("FLASHDEAL_ENGINE", engine),
-            ("FLASHDEAL_LOG_FORMAT", "json"),
-        ];
-        let log = scratch(&format!("logs-{engine}")).join("log");
-        let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
-        command.stderr(File::create(&log).unwrap());
-        let process = ServeProcess::of(command).await;
+        let environment = [("DATABASE_URL", &*database.url), ("FLASHDEAL_ENGINE", engine)];
+        let (process, log) = ServeProcess::logged(&format!("logs-{engine}"), &environment).await;
         let (user, sale) = (process.api.user("9.00").await, process.api.sale("1.00", 9).await);
         assert_eq!(buy(&process.api, "went-well", &user, &sale).await, 201);
         let mut session = database.session().await;
         sqlx::raw_sql(AssertSqlSafe(TRAP)).execute(&mut session).await.unwrap();
         assert_eq!(buy(&process.api, "went-wrong", &user, &sale).await, 500);
-        process.signal(Signal::SIGTERM);
-        assert_eq!(process.exit().await, Some(0));
-
-        let text = std::fs::read_to_string(&log).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let told: Vec<Value> = lines.filter(|line| line["message"] == "answered").collect();
-        let [line] = told.as_slice() else { panic!("one line for one fault: {text}") };
+        let all = process.end_of_log(&log).await;
+        let told: Vec<&Value> = all.iter().filter(|line| line["message"] == "answered").collect();
+        let [line] = told.as_slice() else { panic!("one line for one fault: {all:?}") };
         let wanted = json!({
             "level": "WARN", "method": "POST", "route": "/api/orders", "request_id": "went-wrong",
             "client": "127.0.0.1", "traceparent": TRACE, "status": 500, "code": "internal",
@@ -73,21 +59,11 @@ async fn a_defect_is_logged_under_the_id_of_its_request_whatever_the_engine() {
 async fn a_pool_that_is_too_large_for_its_server_is_warned_of_at_the_start() {
     let database = TestDatabase::create().await;
     for (connections, warned) in [("1000", true), ("10", false)] {
-        let environment = [
-            ("DATABASE_URL", database.url.as_str()),
-            ("FLASHDEAL_DB_CONNECTIONS", connections),
-            ("FLASHDEAL_LOG_FORMAT", "json"),
-        ];
-        let log = scratch(&format!("room-{connections}")).join("log");
-        let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
-        command.stderr(File::create(&log).unwrap());
-        let process = ServeProcess::of(command).await;
-        process.signal(Signal::SIGTERM);
-        assert_eq!(process.exit().await, Some(0));
-        let text = std::fs::read_to_string(&log).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let told: Vec<Value> = lines.filter(|line| line.get("wanted").is_some()).collect();
-        assert_eq!(told.len(), usize::from(warned), "{text}");
+        let room = [("DATABASE_URL", &*database.url), ("FLASHDEAL_DB_CONNECTIONS", connections)];
+        let (process, log) = ServeProcess::logged(&format!("room-{connections}"), &room).await;
+        let all = process.end_of_log(&log).await;
+        let told: Vec<&Value> = all.iter().filter(|line| line.get("wanted").is_some()).collect();
+        assert_eq!(told.len(), usize::from(warned), "{all:?}");
         if let Some(line) = told.first() {
             assert_eq!((&line["level"], &line["wanted"]), (&json!("WARN"), &json!(1002)));
             assert!(line["most"].as_u64().is_some_and(|most| (1..1_000).contains(&most)), "{line}");

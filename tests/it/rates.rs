@@ -18,6 +18,20 @@ async fn start(per_user: &str, per_address: &str) -> Service {
     .await
 }
 
+/// In mode `jwt`, with a sale in which everything is free.
+async fn start_with_tokens(per_user: &str, per_address: &str) -> (Service, String) {
+    let service = Service::start_with(|raw| {
+        raw.auth = Some("jwt".to_owned());
+        raw.jwt_secret = Some(crate::support::service::SECRET.to_owned());
+        raw.rate_per_user = Some(per_user.to_owned());
+        raw.rate_per_address = Some(per_address.to_owned());
+    })
+    .await;
+    let sale = json!({ "name": "lamp", "unit_price": "0.00", "stock": 500 });
+    let sale = service.admin().post("/api/sales", &new_key(), &sale).await.expect(201).id();
+    (service, sale)
+}
+
 async fn buy_until_limited(api: &Api, user: &str, sale: &str) -> (usize, Reply) {
     for made in 0..500 {
         let reply = api.buy(&new_key(), user, sale).await;
@@ -83,16 +97,8 @@ async fn an_address_is_limited_whoever_orders_from_it() {
 
 #[tokio::test]
 async fn the_operator_is_not_limited_and_the_shop_only_by_user() {
-    let service = Service::start_with(|raw| {
-        raw.auth = Some("jwt".to_owned());
-        raw.jwt_secret = Some(crate::support::service::SECRET.to_owned());
-        raw.rate_per_user = Some("1".to_owned());
-        raw.rate_per_address = Some("1".to_owned());
-    })
-    .await;
+    let (service, sale) = start_with_tokens("1", "1").await;
     let (admin, shop) = (service.admin(), service.shop());
-    let sale = json!({ "name": "lamp", "unit_price": "0.00", "stock": 500 });
-    let sale = admin.post("/api/sales", &new_key(), &sale).await.expect(201).id();
     let user = || async { admin.post("/api/users", &new_key(), &json!({})).await.expect(201).id() };
     let known = user().await;
     for _ in 0..20 {
@@ -110,16 +116,8 @@ async fn the_operator_is_not_limited_and_the_shop_only_by_user() {
 /// his address's.
 #[tokio::test]
 async fn a_buyer_is_limited_by_himself_and_by_his_address_apart() {
-    let service = Service::start_with(|raw| {
-        raw.auth = Some("jwt".to_owned());
-        raw.jwt_secret = Some(crate::support::service::SECRET.to_owned());
-        raw.rate_per_user = Some("1".to_owned());
-        raw.rate_per_address = Some("4".to_owned());
-    })
-    .await;
+    let (service, sale) = start_with_tokens("1", "4").await;
     let admin = service.admin();
-    let sale = json!({ "name": "lamp", "unit_price": "0.00", "stock": 500 });
-    let sale = admin.post("/api/sales", &new_key(), &sale).await.expect(201).id();
     let user = || async { admin.post("/api/users", &new_key(), &json!({})).await.expect(201).id() };
     let greedy = user().await;
     let press = async |user: &str| service.buyer(user).buy(&new_key(), user, &sale).await;

@@ -74,8 +74,8 @@ async fn of_these(
     .await
 }
 
-/// As [`of_these`], but for where the sales come from: one statement for both would sort them all
-/// before it reads the first order.
+/// As [`of_these`], but for where the sales come from: a statement for each, so that each has a
+/// plan of its own.
 async fn of_all(
     connection: &mut PgConnection,
     sales: &[Uuid],

@@ -1,22 +1,19 @@
 //! The laws that no single statement of an operator breaks by mistake: each is broken behind the
 //! guards of the database, and named; by `verify`, and by a service that runs on such books.
 
-use std::fs::File;
-
-use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::books::{Damage, damage, each_is_named};
 use crate::orders::NOBODY;
 use crate::support::Service;
 use crate::support::api::new_key;
 use crate::support::locks::{execute, until};
-use crate::support::process::{ServeProcess, flashdeal};
-use crate::support::service::{assert_balanced, scratch};
+use crate::support::process::ServeProcess;
+use crate::support::service::assert_balanced;
 
 /// Without the triggers that would refuse it.
-fn unseen(law: &'static str, subject: &str, done: &str, undone: &str) -> Damage {
-    let unseen = |statement| format!("SET session_replication_role = replica; {statement}");
+fn unseen(law: &'static str, subject: &str, done: String, undone: String) -> Damage {
+    let unseen = |statement: String| format!("SET session_replication_role = replica; {statement}");
     damage(&unseen(done), &unseen(undone), law, subject)
 }
 
@@ -36,38 +33,46 @@ fn damages(buyer: &str, sale: &str, order: &str) -> Vec<Damage> {
     let (of_sale, of_order) = (format!("sale {sale}"), format!("order {order}"));
     let of_both = format!("user {buyer} in sale {sale}");
     let end = format!("ends_at = (SELECT created_at FROM orders WHERE id = '{order}')");
-    let case =
-        |law, subject: &str, done: String, undone: String| unseen(law, subject, &done, &undone);
     vec![
-        case("sequence_unbroken", &of_sale, in_order("sequence = 2"), in_order("sequence = 1")),
-        case("sequence_unbroken", &of_sale, in_sale("order_count = 2"), in_sale("order_count = 1")),
-        case("limit_kept", &of_both, in_sale("per_user_limit = 1"), in_sale("per_user_limit = 2")),
-        case(
+        unseen("sequence_unbroken", &of_sale, in_order("sequence = 2"), in_order("sequence = 1")),
+        unseen(
+            "sequence_unbroken",
+            &of_sale,
+            in_sale("order_count = 2"),
+            in_sale("order_count = 1"),
+        ),
+        unseen(
+            "limit_kept",
+            &of_both,
+            in_sale("per_user_limit = 1"),
+            in_sale("per_user_limit = 2"),
+        ),
+        unseen(
             "window_kept",
             &of_order,
             in_sale("starts_at = starts_at + interval '1 day'"),
             in_sale("starts_at = starts_at - interval '1 day'"),
         ),
-        case("window_kept", &of_order, in_sale(&end), in_sale("ends_at = NULL")),
-        case(
+        unseen("window_kept", &of_order, in_sale(&end), in_sale("ends_at = NULL")),
+        unseen(
             "money_conserved",
             "the installation",
             in_wallet("balance = balance + 1"),
             in_wallet("balance = balance - 1"),
         ),
-        case(
+        unseen(
             "money_conserved",
             "the installation",
             in_order("unit_price = unit_price + 1, total = total + 2"),
             in_order("unit_price = unit_price - 1, total = total - 2"),
         ),
-        case(
+        unseen(
             "money_conserved",
             "the installation",
             first("amount = amount + 1"),
             first("amount = amount - 1"),
         ),
-        case("debit_has_order", &format!("entry {NOBODY}"), stray, no_stray),
+        unseen("debit_has_order", &format!("entry {NOBODY}"), stray, no_stray),
     ]
 }
 
@@ -97,7 +102,7 @@ async fn verify_finds_what_only_a_broken_guard_lets_through() {
     ] {
         let chained = format!("entry {entry} of wallet {buyer}");
         let set = |change| format!("UPDATE ledger_entries SET {change} WHERE id = '{entry}'");
-        let damage = unseen("ledger_chained", &chained, &set(done), &set(undone));
+        let damage = unseen("ledger_chained", &chained, set(done), set(undone));
         each_is_named(&database, vec![damage]).await;
     }
     assert_balanced(&database).await;
@@ -111,11 +116,8 @@ async fn a_service_on_books_that_are_off_says_so_everywhere() {
     let database = service.finish().await;
     let stock = |change: &str| format!("UPDATE sales SET stock = stock {change}");
     execute(&database, &stock("- 1")).await;
-    let log = scratch("books-off").join("log");
-    let environment = [("DATABASE_URL", &*database.url), ("FLASHDEAL_LOG_FORMAT", "json")];
-    let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
-    command.stderr(File::create(&log).expect("a file"));
-    let process = ServeProcess::of(command).await;
+    let on_them = [("DATABASE_URL", &*database.url)];
+    let (process, log) = ServeProcess::logged("books-off", &on_them).await;
     let audit = process.api.get("/api/audit").await.expect(200);
     let found = audit.body["discrepancies"].as_array().expect("a list");
     assert_eq!((&audit.body["balanced"], found.len()), (&json!(false), 1), "{audit:?}");
@@ -125,15 +127,12 @@ async fn a_service_on_books_that_are_off_says_so_everywhere() {
         String::from_utf8_lossy(&page).lines().any(|found| found == line)
     };
     until("the gauge says so", async || shown("ledger_discrepancies 1").await).await;
-    process.signal(Signal::SIGTERM);
-    assert_eq!(process.exit().await, Some(0));
-    let text = std::fs::read_to_string(&log).expect("a log");
-    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let alarm = lines.any(|line| {
+    let told = process.end_of_log(&log).await;
+    let alarm = told.iter().any(|line| {
         let message = line["message"].as_str().unwrap_or_default();
         line["level"] == "ERROR" && message.starts_with("ALARM: the books do not balance")
     });
-    assert!(alarm, "{text}");
+    assert!(alarm, "{told:?}");
     execute(&database, &stock("+ 1")).await;
     assert_balanced(&database).await;
 }

@@ -1,16 +1,19 @@
 //! The real binary as a child process, for what only a process can suffer.
 
+use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::api::Api;
+use super::service::scratch;
 
 /// How long a child may take to say where it listens.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -101,6 +104,23 @@ impl ServeProcess {
         };
         rest.await;
         ServeProcess { child, api: Api::at(address), banner }
+    }
+
+    /// Starts `serve` with its log, as JSON, in a file.
+    pub(crate) async fn logged(name: &str, more: &[(&str, &str)]) -> (ServeProcess, PathBuf) {
+        let log = scratch(name).join("log");
+        let environment = [more, &[("FLASHDEAL_LOG_FORMAT", "json")]].concat();
+        let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
+        command.stderr(File::create(&log).expect("a file"));
+        (ServeProcess::of(command).await, log)
+    }
+
+    /// Ends one that logs into this file; what it had to say, line by line.
+    pub(crate) async fn end_of_log(self, log: &Path) -> Vec<Value> {
+        self.signal(Signal::SIGTERM);
+        assert_eq!(self.exit().await, Some(0));
+        let text = std::fs::read_to_string(log).expect("a log");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// Its process id.
