@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgPool;
 use sqlx::{Connection, PgConnection};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::config::Settings;
 use crate::adapters::postgres::connect::{self, SessionLimits};
@@ -47,6 +47,11 @@ pub enum DatabaseError {
     #[error("database: {0}")]
     Sqlx(#[from] sqlx::Error),
 }
+
+/// How long a server that is there may take to say what it is.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How long a server may take for what is small; its own limits are shorter.
+const SETTLED_MAX: Duration = Duration::from_secs(60);
 
 impl Database {
     /// For the service: the named database, or an embedded server of its own.
@@ -135,21 +140,13 @@ impl Database {
         let servers = self.limited(settings);
         let mut said = false;
         loop {
-            let reason = match servers.choose().await {
-                Ok(mut connection) => match trust::unfit(&mut connection, limits).await {
-                    Ok(objection) => {
-                        // The answer is there, whatever becomes of the session.
-                        let _ = connection.close().await;
-                        return objection
-                            .map_or(Ok(()), |text| Err(DatabaseError::Objection(text)));
-                    }
-                    Err(StoreError::Lost(reason) | StoreError::Unavailable(reason)) => reason,
-                    Err(error) => return Err(error.into()),
-                },
-                Err(sqlx::Error::Database(error)) if !passing(&*error) => {
-                    return Err(sqlx::Error::Database(error).into());
+            let left = settings.startup_timeout.saturating_sub(began.elapsed());
+            let found = timeout(left.max(ANSWER_MAX), fit(&servers, limits)).await;
+            let reason = match found.unwrap_or_else(|_| Ok(Err("no answer".to_owned())))? {
+                Ok(objection) => {
+                    return objection.map_or(Ok(()), |text| Err(DatabaseError::Objection(text)));
                 }
-                Err(error) => error.to_string(),
+                Err(reason) => reason,
             };
             if began.elapsed() >= settings.startup_timeout {
                 return Err(DatabaseError::Timeout(settings.startup_timeout, reason));
@@ -175,8 +172,12 @@ impl Database {
         } else {
             schema::check_version(pool).await?;
         }
-        schema::settle_currency(pool, &settings.currency).await?;
-        warn_of_little_room(pool, settings.db_connections).await
+        let rest = async {
+            schema::settle_currency(pool, &settings.currency).await?;
+            warn_of_little_room(pool, settings.db_connections).await
+        };
+        let silent = |_| Err(DatabaseError::Timeout(SETTLED_MAX, "no answer".to_owned()));
+        timeout(SETTLED_MAX, rest).await.unwrap_or_else(silent)
     }
 
     /// Lets go: an embedded server of ours is stopped.
@@ -186,6 +187,29 @@ impl Database {
         {
             tracing::error!(%error, "the embedded server was not stopped");
         }
+    }
+}
+
+/// Whether the server that is found now fits: its objection, if it has one; or why nobody can say.
+async fn fit(
+    servers: &Servers,
+    limits: SessionLimits,
+) -> Result<Result<Option<String>, String>, DatabaseError> {
+    let mut connection = match servers.choose().await {
+        Ok(connection) => connection,
+        Err(sqlx::Error::Database(error)) if !passing(&*error) => {
+            return Err(sqlx::Error::Database(error).into());
+        }
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    match trust::unfit(&mut connection, limits).await {
+        Ok(objection) => {
+            // The answer is there, whatever becomes of the session.
+            let _ = timeout(ANSWER_MAX, connection.close()).await;
+            Ok(Ok(objection))
+        }
+        Err(StoreError::Lost(reason) | StoreError::Unavailable(reason)) => Ok(Err(reason)),
+        Err(error) => Err(error.into()),
     }
 }
 

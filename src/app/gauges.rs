@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::postgres::PgPool;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ use crate::ports::signals;
 
 /// How often the service's own gauges are refreshed.
 const OWN_EVERY: Duration = Duration::from_secs(1);
+/// How often the recorder tidies up.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often the database is asked for figures.
 const DATABASE_EVERY: Duration = Duration::from_secs(5);
 /// The shortest time between two audits, and the share of time they may take.
@@ -109,13 +112,16 @@ impl Gauges {
     }
 
     async fn keep_looking(&self, stop: &CancellationToken) {
-        let mut shown = HashSet::new();
+        let (mut shown, mut finished) = (HashSet::new(), Finished::default());
         while !stop.is_cancelled() {
             if self.phase.get() == Phase::Ready {
                 let look = async {
                     self.stocks(&mut shown).await;
                     match self.reads.sample().await {
-                        Ok(sample) => show(&sample),
+                        Ok(sample) => {
+                            show(&sample);
+                            finished.note([sample.committed, sample.rolled_back]);
+                        }
                         Err(error) => tracing::debug!(%error, "the database was not sampled"),
                     }
                 };
@@ -176,9 +182,17 @@ impl Gauges {
     }
 }
 
+/// The prometheus recorder drains its histograms only when told to.
+pub(super) async fn keep_up(handle: PrometheusHandle, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        handle.run_upkeep();
+        pause(&stop, UPKEEP_EVERY).await;
+    }
+}
+
 /// Runs one of the loops again when it ended by a defect: a row that nobody can read must not
 /// silence the alarm that the books are off.
-async fn persist<F: Future<Output = ()>>(
+pub(super) async fn persist<F: Future<Output = ()>>(
     what: &'static str,
     stop: &CancellationToken,
     run: impl Fn() -> F,
@@ -201,10 +215,6 @@ fn show(sample: &Sample) {
     metrics::gauge!(signals::POSTGRES_CONNECTIONS_MAX).set(sample.connections_max as f64);
     metrics::gauge!(signals::POSTGRES_LOCK_WAITERS).set(sample.lock_waiters as f64);
     metrics::gauge!(signals::POSTGRES_OLDEST_TRANSACTION).set(sample.oldest_transaction_seconds);
-    for (outcome, count) in [("commit", sample.committed), ("rollback", sample.rolled_back)] {
-        let count = u64::try_from(count).unwrap_or(0);
-        metrics::counter!(signals::POSTGRES_TRANSACTIONS, "outcome" => outcome).absolute(count);
-    }
     metrics::gauge!(signals::POSTGRES_BYTES).set(sample.bytes as f64);
     for (table, live, dead) in &sample.rows {
         for (state, rows) in [("live", *live), ("dead", *dead)] {
@@ -213,6 +223,26 @@ fn show(sample: &Sample) {
             );
             gauge.set(rows as f64);
         }
+    }
+}
+
+/// How many transactions had ended at the last look: commits, rollbacks.
+#[derive(Default)]
+struct Finished(Option<[i64; 2]>);
+
+impl Finished {
+    /// Counts those since the last look. Behind a crash or at another server the database counts
+    /// from the beginning; the counter goes on.
+    fn note(&mut self, now: [i64; 2]) {
+        let before = self.0.replace(now).unwrap_or(now);
+        for (at, outcome) in ["commit", "rollback"].into_iter().enumerate() {
+            let more = Finished::since(before[at], now[at]);
+            metrics::counter!(signals::POSTGRES_TRANSACTIONS, "outcome" => outcome).increment(more);
+        }
+    }
+
+    fn since(before: i64, now: i64) -> u64 {
+        u64::try_from(if now < before { now } else { now - before }).unwrap_or(0)
     }
 }
 
@@ -228,6 +258,17 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[test]
+    fn a_database_that_counts_from_the_beginning_is_counted_on() {
+        let mut finished = Finished::default();
+        for (now, more) in [([9, 2], [0, 0]), ([12, 2], [3, 0]), ([4, 1], [4, 1]), ([4, 3], [0, 2])]
+        {
+            let before = finished.0.unwrap_or(now);
+            finished.note(now);
+            assert_eq!([0, 1].map(|at| Finished::since(before[at], now[at])), more);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_ends_by_a_defect_begins_again() {

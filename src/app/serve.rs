@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::capacity::{connections_max, engine, reserved};
 use super::config::Settings;
 use super::database::{Database, DatabaseError};
-use super::gauges::Gauges;
+use super::gauges::{Gauges, keep_up};
 use super::{demo, monitor, telemetry};
 use crate::adapters::http::{
     AuthMode, Context, ContextOptions, Phase, PhaseCell, Rates, Server, ServerOptions, bind,
@@ -217,17 +217,6 @@ fn bind_all(settings: &Settings) -> Result<Sockets, StartError> {
     Ok((bind(settings.listen)?, settings.ops_listen.map(bind).transpose()?))
 }
 
-/// The prometheus recorder drains its histograms only when told to.
-async fn keep_up(handle: PrometheusHandle, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        handle.run_upkeep();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(Duration::from_secs(5)) => {}
-        }
-    }
-}
-
 impl Running {
     /// Waits for the database and makes it ready, then lets orders in.
     async fn prepare(&self, settings: &Settings) -> Result<(), StartError> {
@@ -284,8 +273,11 @@ impl Running {
         if timeout_at(deadline + Duration::from_secs(1), self.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "some work did not finish in time");
         }
-        for task in servers {
-            let _ = task.await;
+        for mut task in servers {
+            // The operator's door began to drain just now, and has no grace of its own.
+            if timeout_at(deadline + Duration::from_secs(1), &mut task).await.is_err() {
+                task.abort();
+            }
         }
         for task in self.monitors {
             task.abort();

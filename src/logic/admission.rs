@@ -8,7 +8,7 @@
 //! Orders for sales that nobody has seen, which anybody can invent, have a quarter of the slots and
 //! of the places in the queue.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,12 +21,15 @@ use super::pace::Pace;
 use crate::domain::id::SaleId;
 use crate::ports::signals;
 
+/// Orders that may wait in all, as a multiple of what may wait for one sale.
+pub(super) const TOTAL_PER_SALE: usize = 4;
+
 /// What admission needs to exist.
 #[derive(Debug, Clone, Copy)]
 pub struct AdmissionOptions {
     /// Orders that may be decided at the same time: the connections set aside for them.
     pub slots: usize,
-    /// Orders that may wait for a slot.
+    /// Orders of one sale that may wait for a slot.
     pub waiting_max: usize,
     /// How long one may wait.
     pub wait_max: Duration,
@@ -86,7 +89,7 @@ impl Admission {
             true => Some(self.strangers_waiting.try_acquire().map_err(|_full| full())?),
             false => None,
         };
-        let waits = self.waiting.join(began, self.options.waiting_max);
+        let waits = self.waiting.join(began, sale, self.options.waiting_max);
         let _place = waits.ok_or_else(full)?;
         let slots = async {
             let stranger = match stranger {
@@ -133,30 +136,35 @@ impl Admission {
 #[derive(Debug, Default)]
 struct Line(Mutex<Arrivals>);
 
-/// When those who wait came, and how many have come at all.
+/// When those who wait came, how many wait for each sale, and how many have come at all.
 #[derive(Debug, Default)]
 struct Arrivals {
     since: BTreeSet<(Instant, u64)>,
+    by_sale: HashMap<SaleId, usize>,
     ever: u64,
 }
 
 /// One who waits; counted while in scope.
 struct Waiting<'a> {
     line: &'a Line,
+    sale: SaleId,
     came: (Instant, u64),
 }
 
 impl Line {
-    fn join(&self, now: Instant, max: usize) -> Option<Waiting<'_>> {
+    fn join(&self, now: Instant, sale: SaleId, per_sale: usize) -> Option<Waiting<'_>> {
         let mut arrivals = self.arrivals();
-        if arrivals.since.len() >= max {
+        let of_sale = arrivals.by_sale.get(&sale).copied().unwrap_or(0);
+        let total = per_sale.saturating_mul(TOTAL_PER_SALE);
+        if of_sale >= per_sale || arrivals.since.len() >= total {
             return None;
         }
+        arrivals.by_sale.insert(sale, of_sale + 1);
         arrivals.ever += 1;
         let came = (now, arrivals.ever);
         arrivals.since.insert(came);
         metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set(arrivals.since.len() as f64);
-        Some(Waiting { line: self, came })
+        Some(Waiting { line: self, sale, came })
     }
 
     /// Nothing panics while it holds the lock, so a poisoned one is as good as any.
@@ -169,6 +177,12 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut arrivals = self.line.arrivals();
         arrivals.since.remove(&self.came);
+        if let Some(of_sale) = arrivals.by_sale.get_mut(&self.sale) {
+            *of_sale -= 1;
+            if *of_sale == 0 {
+                arrivals.by_sale.remove(&self.sale);
+            }
+        }
         metrics::gauge!(signals::ORDER_QUEUE_DEPTH).set(arrivals.since.len() as f64);
     }
 }
@@ -230,6 +244,29 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::ZERO);
         admission.close();
         assert_eq!(waiter.await.unwrap(), Err(Fault::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sale_with_a_full_queue_leaves_places_to_others_up_to_four_queues_in_all() {
+        let (admission, sale) = admission(1, 2);
+        let _held = admission.enter(sale).await.unwrap();
+        let wait = |sale| {
+            admission.seen(sale);
+            let admission = Arc::clone(&admission);
+            tokio::spawn(async move { admission.enter(sale).await.map(drop) })
+        };
+        let others: Vec<SaleId> = (0..5).map(|_| new_id()).collect();
+        let crowd = std::iter::once(&sale).chain(&others).flat_map(|sale| [*sale; 3]);
+        let crowd: Vec<_> = crowd.map(wait).collect();
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        assert_eq!(admission.waiting(), 8, "two of each of four sales");
+        assert!(matches!(admission.enter(others[4]).await, Err(Fault::Overloaded { .. })));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for one in crowd {
+            assert!(matches!(one.await.unwrap(), Err(Fault::Overloaded { .. })));
+        }
+        assert!(admission.waiting.arrivals().by_sale.is_empty(), "nobody waits, nothing is kept");
     }
 
     #[tokio::test(start_paused = true)]

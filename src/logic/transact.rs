@@ -100,11 +100,11 @@ where
             Next::Again { cause, otherwise } => (cause, otherwise),
             Next::Give(fault) => return Err(fault),
         };
-        metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(1);
         let pause = pause_before(attempt);
         if Instant::now() + pause >= deadline {
             return Err(otherwise);
         }
+        metrics::counter!(signals::RETRIES, "sqlstate" => cause).increment(1);
         tokio::time::sleep(pause).await;
     }
 }

@@ -95,7 +95,7 @@ signals! {
     POSTGRES_OLDEST_TRANSACTION = "postgres_oldest_transaction_seconds", Kind::Gauge,
         "Age of the oldest open transaction of this database.";
     POSTGRES_TRANSACTIONS = "postgres_transactions_total", Kind::Counter,
-        "Transactions of this database by outcome (commit, rollback), as the server counts them.";
+        "Transactions of this database by outcome (commit, rollback), since this process looks.";
     POSTGRES_ROWS = "postgres_rows", Kind::Gauge,
         "Rows of the busiest tables by state (live, dead), as the server estimates them.";
     POSTGRES_BYTES = "postgres_database_bytes", Kind::Gauge, "Size of this database on disk.";

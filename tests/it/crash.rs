@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 
 use crate::support::data_dir::{DataDir, until};
 use crate::support::load::{Acknowledged, Dice, Load, assert_replayed};
+use crate::support::locks::number;
 use crate::support::process::{ServeProcess, run};
 
 /// How often something is killed.
@@ -71,11 +72,20 @@ impl Shop {
             assert!(stored.contains(&(order.key.clone(), id.to_owned())), "{order:?} is lost");
         }
         assert_eq!(stored.len(), orders.len(), "no order without its buyer");
+        let together = "SELECT max(n) FROM (SELECT count(*) AS n FROM orders GROUP BY xmin) groups";
+        let together = number(&mut self.data_dir.session().await, together).await;
+        println!("up to {together} orders in one transaction");
+        assert!(together > 1 || !grouped(), "the deaths are to hit groups");
         let verified = run(&["verify"], &self.data_dir.environment(&[])).await;
         assert_eq!(verified.status.code(), Some(0), "{verified:?}");
         process.signal(Signal::SIGTERM);
         assert_eq!(process.exit().await, Some(0));
     }
+}
+
+/// Whether children decide in groups, as they do unless somebody says otherwise.
+fn grouped() -> bool {
+    std::env::var("TEST_ENGINE").map_or(true, |engine| engine == "grouped")
 }
 
 /// Key and id of every order of a sale, as the database has them.

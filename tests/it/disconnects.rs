@@ -20,7 +20,9 @@ use warp::Filter;
 use crate::support::Service;
 use crate::support::api::{Api, new_key};
 use crate::support::crowd::seed_buyers;
-use crate::support::locks::{Held, IDLE_IN_TRANSACTION, number, sessions, until};
+use crate::support::locks::{
+    Held, IDLE_IN_TRANSACTION, number, sessions, until, until_someone_waits,
+};
 use crate::support::relay::{Break, Relay};
 
 /// Sockets in a storm.
@@ -121,6 +123,37 @@ async fn a_storm_of_callers_who_leave_harms_nobody() {
     .await;
     let left = counter(&service.api, "client_disconnects_total").await - before;
     assert!(left >= SOCKETS as f64 / 2.0, "only {left} callers were seen leaving");
+    service.finish().await;
+}
+
+/// The first of a lane takes it to the database, the second waits in it. Both callers leave, and
+/// both orders are decided all the same, the second by a group that its leader never saw.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_of_callers_who_left_are_decided_all_the_same() {
+    let service = Service::start_with(|raw| raw.engine = Some("grouped".to_owned())).await;
+    let users = seed_buyers(&service.database, 2, "10.00").await;
+    let sale = service.api.sale("1.00", 9).await;
+    let mut session = service.database.session().await;
+    let held = Held::sale(&service.database, &sale).await;
+    let at = service.api.address();
+    let before = counter(&service.api, "client_disconnects_total").await;
+    for (place, user) in users.iter().enumerate() {
+        let mut socket = TcpStream::connect(at).await.expect("a connection");
+        socket.write_all(&order(at, user, &sale)).await.expect("an order is sent");
+        match place {
+            0 => until_someone_waits(&service.database).await,
+            _ => until("it waits", async || service.running.waiting() == place).await,
+        }
+    }
+    until("both are seen to have left", async || {
+        counter(&service.api, "client_disconnects_total").await >= before + 2.0
+    })
+    .await;
+    held.release().await;
+    until("both are decided", async || {
+        number(&mut session, "SELECT count(*) FROM orders").await == 2
+    })
+    .await;
     service.finish().await;
 }
 

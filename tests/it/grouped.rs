@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
 mod gone;
+mod instances;
 mod lanes;
 mod trouble;
 

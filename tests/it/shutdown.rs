@@ -14,9 +14,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::api::Api;
+use crate::support::crowd::seed_buyers;
 use crate::support::data_dir::{DataDir, until};
 use crate::support::load::assert_try_again;
-use crate::support::locks::until_someone_waits;
+use crate::support::locks::{Held as HeldRow, until_someone_waits};
 use crate::support::postgres::TestDatabase;
 use crate::support::process::ServeProcess;
 
@@ -210,6 +211,39 @@ async fn who_comes_while_an_order_is_finished_is_told_that_the_service_drains() 
     process.signal(Signal::SIGTERM);
     assert_eq!(process.exit().await, Some(0));
     crate::support::service::assert_balanced(&held.database).await;
+}
+
+/// A hundred wait in the lane behind the one that waits for the row. Whoever was let in is decided.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_with_a_full_lane_decides_everyone_in_it() {
+    let database = TestDatabase::create().await;
+    let grouped = [&*environment(&database, "20s"), &[("FLASHDEAL_ENGINE", "grouped")]].concat();
+    let process = ServeProcess::start(&grouped).await;
+    let users = seed_buyers(&database, 101, "10.00").await;
+    let sale = process.api.sale("1.00", 200).await;
+    let held = HeldRow::sale(&database, &sale).await;
+    let mut orders = JoinSet::new();
+    for (place, user) in users.into_iter().enumerate() {
+        let (api, sale) = (process.api.clone(), sale.clone());
+        orders.spawn(async move { api.buy(&format!("k{place}"), &user, &sale).await });
+        if place == 0 {
+            until_someone_waits(&database).await;
+        }
+    }
+    until("the lane is full", async || {
+        let page = process.api.get("/metrics").await.bytes;
+        String::from_utf8_lossy(&page).contains("\norder_queue_depth 100\n")
+    })
+    .await;
+    let at = process.api.address();
+    process.signal(Signal::SIGTERM);
+    until("it drains", async || is_draining(at).await).await;
+    held.release().await;
+    for reply in orders.join_all().await {
+        assert_eq!(reply.status, 201, "{reply:?}");
+    }
+    assert_eq!(process.exit().await, Some(0));
+    crate::support::service::assert_balanced(&database).await;
 }
 
 #[tokio::test]

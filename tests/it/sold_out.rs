@@ -11,6 +11,7 @@ use flashdeal::app::cli::RawSettings;
 use flashdeal::domain::id::{SaleId, UserId};
 use flashdeal::logic::keyed::Answer;
 use flashdeal::logic::orders::group::{Group, Locking};
+use flashdeal::logic::orders::sold_out::BELIEVED;
 use flashdeal::logic::transact::transact;
 use serde_json::json;
 use sqlx::PgPool;
@@ -158,12 +159,19 @@ async fn stock_that_returns_is_sold_again_within_a_moment() {
         "UPDATE sales SET stock = stock + 2, stock_initial = stock_initial + 2,
          sold_out_at = NULL WHERE id = '{sale}'"
     );
-    let began = Instant::now();
     run(&mut session, restock).await;
-    let key = new_key();
-    let bought = async || service.api.buy(&key, &others[6], &sale).await.status == 201;
+    // What was last seen before this moment is believed for a second. However slow the machine is,
+    // nobody who asks later hears of it.
+    let (back, key, mut refused) = (Instant::now(), new_key(), 0);
+    let bought = async || {
+        let asked = back.elapsed();
+        let reply = service.api.buy(&key, &others[6], &sale).await;
+        refused += usize::from(reply.status != 201);
+        assert!(reply.status == 201 || asked <= BELIEVED, "{asked:?} behind: {reply:?}");
+        reply.status == 201
+    };
     until("somebody buys again", bought).await;
-    println!("sold again after {:?}; promised within 1 s", began.elapsed());
+    println!("sold again after {:?}, {refused} were told no before", back.elapsed());
     service.api.buy(&new_key(), &others[7], &sale).await.expect(201);
     service.api.buy(&new_key(), &others[8], &sale).await.expect(400);
     service.finish().await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -25,8 +26,8 @@ use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
 use crate::ports::store::StoreError;
 
-/// How long a read may take before its session counts as silent. The server ends its statements
-/// long before.
+/// How long a read may take before its session counts as silent, or less where a request may. The
+/// server ends its statements long before.
 const READ_MAX: Duration = Duration::from_secs(10);
 /// How long one who came too often may wait to be looked up.
 const LOOK_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -231,8 +232,9 @@ impl<S, R> Context<S, R> {
         V: Send + 'static,
         F: Future<Output = Result<V, StoreError>> + Send + 'static,
     {
+        let until = Instant::now() + READ_MAX.min(self.inner.options.request_timeout);
         let reading = || {
-            let reading = tokio::time::timeout(READ_MAX, read(self.inner.reads.clone()));
+            let reading = tokio::time::timeout_at(until, read(self.inner.reads.clone()));
             self.inner.tasks.spawn(reading.in_current_span())
         };
         let mut answer = reading().await;

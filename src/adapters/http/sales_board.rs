@@ -54,8 +54,8 @@ pub(super) struct Rendered {
     body: Bytes,
     etag: HeaderValue,
     written: Instant,
-    /// When its reading began, if anybody has asked for the present.
-    began: Option<Instant>,
+    /// When its reading began: nothing that came later is in it.
+    began: Instant,
 }
 
 impl Default for SalesBoard {
@@ -77,18 +77,27 @@ impl SalesBoard {
         question: &str,
         read: impl Future<Output = Result<Rendered, Problem>>,
     ) -> Result<Response, Problem> {
-        if head.no_cache() {
-            return Ok(self.present(question, read).await?.respond(head));
-        }
+        let rendered = match head.no_cache() {
+            true => self.present(question, read).await?,
+            false => self.recent(question, read).await?,
+        };
+        Ok(rendered.respond(head))
+    }
+
+    /// What is on the board, or a reading that everyone waits for who finds nothing fresh.
+    async fn recent(
+        &self,
+        question: &str,
+        read: impl Future<Output = Result<Rendered, Problem>>,
+    ) -> Result<Rendered, Problem> {
         if let Some(known) = self.known(question)
             && known.written.elapsed() < FRESH
         {
-            return Ok(known.respond(head));
+            return Ok(known);
         }
-        let reading = self.readings.try_get_with(question.to_owned(), read).await;
+        let reading = self.readings.try_get_with(question.to_owned(), from_now(read)).await;
         let rendered = reading.map_err(|problem: Arc<Problem>| (*problem).clone())?;
-        self.keep(question, &rendered);
-        Ok(rendered.respond(head))
+        Ok(self.keep(question, rendered))
     }
 
     /// A reading that began behind this call, this caller's or another's.
@@ -104,29 +113,43 @@ impl SalesBoard {
         // Where readings fail, one after the other would wait for each; so nobody waits for long.
         let _turn = timeout(TURN_MAX, turn.lock()).await.ok();
         if let Some(known) = self.known(question)
-            && known.began.is_some_and(|began| began >= arrived)
+            && known.began >= arrived
         {
             return Ok(known);
         }
-        let began = Some(Instant::now());
-        let rendered = Rendered { began, ..read.await? };
-        self.keep(question, &rendered);
-        Ok(rendered)
+        let rendered = from_now(read).await?;
+        Ok(self.keep(question, rendered))
     }
 
     fn known(&self, question: &str) -> Option<Rendered> {
         self.board.read().unwrap_or_else(PoisonError::into_inner).get(question).cloned()
     }
 
-    fn keep(&self, question: &str, rendered: &Rendered) {
+    /// Puts it on the board, unless a reading that began later has been there before: a slow one
+    /// must not take back what others have been told. The later of the two.
+    fn keep(&self, question: &str, rendered: Rendered) -> Rendered {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = board.get(question)
+            && known.began > rendered.began
+        {
+            return known.clone();
+        }
         if board.len() >= KEPT {
             board.retain(|_, known| known.written.elapsed() < FRESH);
         }
         if board.len() < KEPT {
             board.insert(question.to_owned(), rendered.clone());
         }
+        rendered
     }
+}
+
+/// A reading that begins now.
+async fn from_now(
+    read: impl Future<Output = Result<Rendered, Problem>>,
+) -> Result<Rendered, Problem> {
+    let began = Instant::now();
+    Ok(Rendered { began, ..read.await? })
 }
 
 impl Rendered {
@@ -138,7 +161,8 @@ impl Rendered {
         let name: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
         let etag = HeaderValue::from_str(&format!("\"{name}\""));
         let etag = etag.map_err(|error| defect(error.to_string()))?;
-        Ok(Rendered { body: body.into(), etag, written: Instant::now(), began: None })
+        let now = Instant::now();
+        Ok(Rendered { body: body.into(), etag, written: now, began: now })
     }
 
     /// 200, or 304 to whoever has these bytes already (RFC 9110, 13.1.2).
@@ -192,5 +216,26 @@ mod tests {
         }
         assert_eq!(ask("a").await.unwrap().as_deref(), Some(&b"2"[..]));
         assert_eq!(readings.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reading_takes_nothing_back() {
+        let board = SalesBoard::default();
+        let shown = |stock: u32, after_ms: u64| async move {
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            Rendered::new(&stock)
+        };
+        let slow = {
+            let board = board.clone();
+            tokio::spawn(async move { board.recent("a", shown(2, 100)).await })
+        };
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let present = board.present("a", shown(1, 10)).await.ok();
+        assert_eq!(present.map(|seen| seen.body).as_deref(), Some(&b"1"[..]));
+        assert_eq!(slow.await.unwrap().ok().map(|seen| seen.body).as_deref(), Some(&b"1"[..]));
+        // Not on the board any more, but still the last that was read for those who wait.
+        tokio::time::sleep(FRESH).await;
+        let later = board.recent("a", shown(0, 1)).await.ok();
+        assert!(later.is_some_and(|seen| seen.body != "2"), "nor later");
     }
 }

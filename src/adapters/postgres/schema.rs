@@ -1,9 +1,11 @@
 //! Migrations, and whether the schema and this binary belong together.
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 
 use super::error::{DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE};
 
@@ -77,6 +79,13 @@ pub async fn version_found(connection: &mut PgConnection) -> Result<i64, sqlx::E
     Ok(newest.unwrap_or(0))
 }
 
+/// How long a small answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long it may take to find that nothing is missing: another instance may be at it.
+const COMPARED_MAX: Duration = Duration::from_secs(120);
+/// How long what is missing may take, with the largest shop in mind.
+const MIGRATED_MAX: Duration = Duration::from_secs(3_600);
+
 /// How often a migration may give way to people who buy: it waits a second for a lock, so that
 /// they never wait longer for it.
 const TRIES: u32 = 30;
@@ -92,7 +101,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
     // The session's limits are lifted below: it does not go back to the pool.
     let mut connection = pool.acquire().await?.detach();
-    let found = version_found(&mut connection).await?;
+    let found = answered(ANSWER_MAX, version_found(&mut connection)).await?;
     let expected = version_expected();
     if found > expected {
         let advice = "start the newer binary";
@@ -105,10 +114,10 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
         "SET lock_timeout = '60s'",
         "SET idle_in_transaction_session_timeout = '10s'",
     ] {
-        sqlx::query(limit).execute(&mut connection).await?;
+        answered(ANSWER_MAX, sqlx::query(limit).execute(&mut connection)).await?;
     }
-    let mut tries = 1;
-    while let Err(error) = MIGRATIONS.run(&mut connection).await {
+    let (mut tries, limit) = (1, if found < expected { MIGRATED_MAX } else { COMPARED_MAX });
+    while let Err(error) = answered(limit, MIGRATIONS.run(&mut connection)).await {
         if tries == TRIES || !gave_way(&error) {
             return Err(error.into());
         }
@@ -116,7 +125,7 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
         tokio::time::sleep(PAUSE.mul_f64(1.0 + 2.0 * fastrand::f64())).await;
         tries += 1;
     }
-    connection.close().await?;
+    answered(ANSWER_MAX, connection.close()).await?;
     let fresh = MIGRATIONS.iter().filter(|migration| migration.version > found);
     Ok(fresh
         .map(|migration| Applied {
@@ -124,6 +133,18 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
             description: migration.description.to_string(),
         })
         .collect())
+}
+
+/// What a server says before it counts as silent, which the session itself would never notice.
+async fn answered<V, E: From<sqlx::Error>>(
+    limit: Duration,
+    answer: impl Future<Output = Result<V, E>>,
+) -> Result<V, E> {
+    let silent = |_| {
+        let reason = format!("no answer within {limit:?}");
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason)).into())
+    };
+    timeout(limit, answer).await.unwrap_or_else(silent)
 }
 
 /// Whether a migration ended on a lock or a deadlock, with nothing left of it. One
@@ -141,7 +162,7 @@ fn gave_way(error: &MigrateError) -> bool {
 /// [`SchemaError::Version`] names both versions.
 pub async fn check_version(pool: &PgPool) -> Result<(), SchemaError> {
     let mut connection = pool.acquire().await?;
-    let found = version_found(&mut connection).await?;
+    let found = answered(ANSWER_MAX, version_found(&mut connection)).await?;
     let expected = version_expected();
     let advice =
         if found < expected { "run `flashdeal migrate`" } else { "start the newer binary" };

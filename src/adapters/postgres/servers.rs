@@ -202,7 +202,7 @@ async fn can_write(wanted: Wanted, session: &mut PgConnection) -> Result<bool, s
 
 /// Class 28: the next server would say the same of a wrong password, and one that is asked again
 /// and again may lock the account.
-fn refuses_login(error: &sqlx::Error) -> bool {
+pub fn refuses_login(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code.starts_with("28"))
 }

@@ -75,8 +75,8 @@ async fn decide<S: Store>(
     mut group: Group,
 ) -> Result<OrderAnswer, Fault> {
     let _slot = admission.enter(group.sale_id()).await?;
-    metrics::histogram!(signals::ORDER_GROUP_SIZE).record(1.0);
     let answers = transact(&store, deadline, &mut group).await?;
+    metrics::histogram!(signals::ORDER_GROUP_SIZE).record(1.0);
     if answers.iter().any(is_of_a_sale) {
         admission.seen(group.sale_id());
     }

@@ -34,6 +34,7 @@ use super::lanes::{Joined, LaneLimits, Lanes, NotJoined, Waiting};
 use super::{Deciding, Engine, OrderAnswer, is_of_a_sale};
 use crate::domain::id::SaleId;
 use crate::domain::order::PlaceOrder;
+use crate::logic::admission::TOTAL_PER_SALE;
 use crate::logic::fault::Fault;
 use crate::logic::keyed::count_all;
 use crate::logic::known_sales::{KnownSales, share_of_strangers};
@@ -44,9 +45,6 @@ use crate::ports::store::Store;
 
 /// The largest group. Larger ones gain little and make everyone in them wait for the last.
 pub const GROUP_MAX: usize = 1_024;
-/// Orders that may wait in all, as a multiple of what may wait for one sale.
-const TOTAL_PER_SALE: usize = 4;
-
 /// What the engine needs to exist.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupedOptions {
@@ -202,7 +200,6 @@ impl<S: Store> Shared<S> {
             let mut group = group.boarding(boarding.take());
             let decided = transact(&self.store, deadline, &mut group).instrument(span).await;
             part.extend(along.try_recv().unwrap_or_default());
-            metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
             group.begun_after().into_iter().for_each(|trip| self.distance.note(trip));
             let (held, known) = group.into_rest();
             turn = turn.or(held);
@@ -211,6 +208,7 @@ impl<S: Store> Shared<S> {
             }
             match decided {
                 Ok(answers) => {
+                    metrics::histogram!(signals::ORDER_GROUP_SIZE).record(part.len() as f64);
                     if answers.iter().any(is_of_a_sale) {
                         self.known.note(sale);
                         self.lanes.known(sale);

@@ -15,9 +15,11 @@ use flashdeal::logic::admission::{Admission, AdmissionOptions};
 use flashdeal::logic::keyed::Answer;
 use flashdeal::logic::orders::alone::Alone;
 use flashdeal::logic::orders::group::Group;
+use flashdeal::logic::orders::grouped::{Grouped, GroupedOptions};
 use flashdeal::logic::orders::{Engine, OrderAnswer};
 use flashdeal::logic::transact::transact;
 use flashdeal::ports::store::{Store, Transaction};
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -42,13 +44,31 @@ async fn in_groups<S: Store>(store: &S, world: &SeededWorld) -> Answers {
     answers
 }
 
-async fn one_by_one<S: Store>(store: &S, world: &SeededWorld) -> Answers {
+/// Through the engine itself: the orders of a group are placed one after the other, and then all
+/// are waited for.
+async fn through_lanes<S: Store>(store: &S, world: &SeededWorld) -> Answers {
+    world.arrange(store).await;
+    let options = GroupedOptions { slots: 2, waiting_max: 1_000, wait_max: LONG, time_limit: LONG };
+    let engine = Grouped::new(store.clone(), options, Arc::default());
+    let mut answers = Vec::new();
+    for (_, orders) in &world.groups {
+        let placed: Vec<_> = orders.iter().map(|order| engine.place(order.clone())).collect();
+        let decided = join_all(placed).await;
+        answers.push(decided.into_iter().map(Result::unwrap).collect());
+    }
+    answers
+}
+
+/// An engine that decides each order alone.
+type Alones<S> = fn(S, Arc<Admission>, Duration) -> Alone<S>;
+
+async fn one_by_one<S: Store>(store: &S, world: &SeededWorld, engine: Alones<S>) -> Answers {
     world.arrange(store).await;
     let admission = Admission::new(
         AdmissionOptions { slots: 1, waiting_max: 1, wait_max: LONG },
         Arc::default(),
     );
-    let engine = Alone::pessimistic(store.clone(), Arc::new(admission), LONG);
+    let engine = engine(store.clone(), Arc::new(admission), LONG);
     let mut answers = Vec::new();
     for (_, orders) in &world.groups {
         let mut decided = Vec::new();
@@ -124,47 +144,67 @@ async fn in_memory_a_group_decides_as_its_orders_one_by_one() {
         let world = SeededWorld::of(seed);
         let (grouped, alone) = (memory().await, memory().await);
         let answers = in_groups(&grouped, &world).await;
-        let expected = one_by_one(&alone, &world).await;
+        let expected = one_by_one(&alone, &world, Alone::pessimistic).await;
         assert_same(seed, "group against one by one", &answers, &expected);
         assert_same_world(seed, &*grouped.world().await, &*alone.world().await);
+        let (lanes, optimistic) = (memory().await, memory().await);
+        let through = through_lanes(&lanes, &world).await;
+        assert_same(seed, "lanes against one by one", &through, &expected);
+        assert_same_world(seed, &*lanes.world().await, &*alone.world().await);
+        let single = one_by_one(&optimistic, &world, Alone::optimistic).await;
+        assert_same(seed, "optimistic against pessimistic", &single, &expected);
+        assert_same_world(seed, &*optimistic.world().await, &*alone.world().await);
         met.count(&answers);
     }
     met.assert_each_at_least(100);
 }
 
-/// Six lanes of seventeen worlds each, all in the same two databases: a commit waits for the disk,
-/// and the lanes wait together.
+/// Six rows of seventeen worlds each, all in the same four databases: a commit waits for the disk,
+/// and the rows wait together.
 #[tokio::test]
 async fn on_postgresql_a_group_decides_as_its_orders_one_by_one_and_as_in_memory() {
-    let (grouped, grouped_database) = postgresql().await;
-    let (alone, alone_database) = postgresql().await;
-    let mut lanes = JoinSet::new();
-    for lane in 0..6 {
-        let seeds = 1_000 + lane * 17..1_017 + lane * 17;
-        lanes.spawn(compare(seeds, grouped.clone(), alone.clone()));
+    let (mut stores, mut databases) = (Vec::new(), Vec::new());
+    for _engine in 0..4 {
+        let (store, database) = postgresql().await;
+        stores.push(store);
+        databases.push(database);
+    }
+    let mut rows = JoinSet::new();
+    for row in 0..6 {
+        let seeds = 1_000 + row * 17..1_017 + row * 17;
+        rows.spawn(compare(seeds, stores.clone()));
     }
     let mut met = Met::default();
-    while let Some(answers) = lanes.join_next().await {
+    while let Some(answers) = rows.join_next().await {
         answers.unwrap().iter().for_each(|answers| met.count(answers));
     }
     met.assert_each_at_least(3);
-    assert_balanced(&grouped_database).await;
-    assert_balanced(&alone_database).await;
+    for database in &databases {
+        assert_balanced(database).await;
+    }
 }
 
-async fn compare(seeds: Range<u64>, grouped: PgStore, alone: PgStore) -> Vec<Answers> {
+/// The stores of groups, lanes, `pessimistic` and `optimistic`.
+async fn compare(seeds: Range<u64>, stores: Vec<PgStore>) -> Vec<Answers> {
     let mut all = Vec::new();
     for seed in seeds {
         let world = SeededWorld::of(seed);
         let model = memory().await;
         let expected = in_groups(&model, &world).await;
-        let (answers, single) =
-            tokio::join!(in_groups(&grouped, &world), one_by_one(&alone, &world));
-        assert_same(seed, "PostgreSQL against memory, groups", &answers, &expected);
-        assert_same(seed, "PostgreSQL one by one against memory", &single, &expected);
-        assert_same_rows(seed, &grouped, &model, &world).await;
-        assert_same_rows(seed, &alone, &model, &world).await;
-        all.push(answers);
+        let (grouped, lanes, alone, optimistic) = tokio::join!(
+            in_groups(&stores[0], &world),
+            through_lanes(&stores[1], &world),
+            one_by_one(&stores[2], &world, Alone::pessimistic),
+            one_by_one(&stores[3], &world, Alone::optimistic),
+        );
+        let all_four = [("groups", &grouped), ("lanes", &lanes), ("one by one", &alone)];
+        for (what, answers) in all_four.into_iter().chain([("optimistic", &optimistic)]) {
+            assert_same(seed, &format!("PostgreSQL against memory, {what}"), answers, &expected);
+        }
+        for store in &stores {
+            assert_same_rows(seed, store, &model, &world).await;
+        }
+        all.push(grouped);
     }
     all
 }

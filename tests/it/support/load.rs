@@ -29,7 +29,10 @@ pub(crate) struct Acknowledged {
     pub(crate) attempts: usize,
 }
 
-/// Eight buyers at work.
+/// Buyers at work: enough for groups.
+const BUYERS: usize = 32;
+
+/// They, and what they have got.
 pub(crate) struct Load {
     address: watch::Sender<SocketAddr>,
     done: Arc<Mutex<Vec<Acknowledged>>>,
@@ -44,7 +47,7 @@ impl Load {
         let done = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let mut buyers = JoinSet::new();
-        for number in 0..8 {
+        for number in 0..BUYERS {
             let (at, done, stop) = (at.clone(), Arc::clone(&done), Arc::clone(&stop));
             let (name, sale, users) = (name.to_owned(), sale.to_owned(), users.to_vec());
             buyers.spawn(async move {
@@ -134,7 +137,7 @@ pub(crate) fn assert_try_again(reply: &Reply) {
 /// Sends each order once more: the same answer, byte by byte.
 pub(crate) async fn assert_replayed(at: SocketAddr, orders: &[Acknowledged]) {
     let wishes = orders.iter().map(|order| Wish::order(&order.key, &order.body)).collect();
-    for (order, again) in orders.iter().zip(crowd(at, 8, wishes).await) {
+    for (order, again) in orders.iter().zip(crowd(at, BUYERS, wishes).await) {
         assert_eq!(again.status, 201, "{order:?} is answered {again:?}");
         assert_eq!(again.bytes, order.answer, "{order:?} is answered {again:?}");
         assert!(again.replayed(), "{again:?}");

@@ -39,6 +39,9 @@ pub(crate) fn command_of(
             command.env(name, value);
         }
     }
+    if let Ok(engine) = std::env::var("TEST_ENGINE") {
+        command.env("FLASHDEAL_ENGINE", engine);
+    }
     command.envs(environment.iter().copied());
     command
 }
