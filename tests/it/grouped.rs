@@ -7,6 +7,7 @@
 mod gone;
 mod instances;
 mod lanes;
+mod mixed;
 mod trouble;
 
 use flashdeal::app::cli::RawSettings;

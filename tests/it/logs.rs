@@ -70,3 +70,22 @@ async fn a_pool_that_is_too_large_for_its_server_is_warned_of_at_the_start() {
         }
     }
 }
+
+/// What an operator sees of a group who looks closely: its sale and its size.
+#[tokio::test]
+async fn a_group_says_how_large_it_is_to_who_looks_closely() {
+    let database = TestDatabase::create().await;
+    let closely = [
+        ("DATABASE_URL", &*database.url),
+        ("FLASHDEAL_ENGINE", "grouped"),
+        ("FLASHDEAL_LOG", "flashdeal=debug"),
+    ];
+    let (process, log) = ServeProcess::logged("logs-group", &closely).await;
+    let (user, sale) = (process.api.user("9.00").await, process.api.sale("1.00", 9).await);
+    assert_eq!(buy(&process.api, "alone", &user, &sale).await, 201);
+    let all = process.end_of_log(&log).await;
+    let told = all.iter().filter(|line| line["message"] == "a group was taken to the database");
+    let told: Vec<&Value> = told.map(|line| &line["span"]).collect();
+    assert_eq!(told, [&json!({ "name": "group", "sale": sale, "size": 1 })], "{all:?}");
+    assert_balanced(&database).await;
+}

@@ -45,8 +45,8 @@ pub(crate) async fn observation(bench: &mut Bench<'_>) -> Outcome<()> {
                 bench.turn(&mut world, unobserved).await?;
             }
         }
+        bench.audit(&mut world).await?;
     }
-    bench.audit(&mut world).await?;
     loud.stop().await?;
     quiet.stop().await
 }
@@ -76,7 +76,7 @@ pub(crate) async fn reads(bench: &mut Bench<'_>) -> Outcome<()> {
             let driver = Driver::Asking(&service, asked, Counted::Shown);
             bench.turn(&mut world, Turn { who, driver, connections: READERS, round }).await?;
         }
+        bench.audit(&mut world).await?;
     }
-    bench.audit(&mut world).await?;
     service.stop().await
 }

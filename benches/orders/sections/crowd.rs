@@ -52,10 +52,10 @@ pub(crate) async fn sales(bench: &mut Bench<'_>) -> Outcome<()> {
             bench.settle(world).await?;
             let driver = Driver::Orders(service);
             bench.turn(world, Turn { who, driver, connections: CONNECTIONS, round }).await?;
+            bench.audit(world).await?;
         }
     }
-    for (mut world, service) in worlds {
-        bench.audit(&mut world).await?;
+    for (_, service) in worlds {
         service.stop().await?;
     }
     Ok(())
@@ -85,8 +85,8 @@ pub(crate) async fn sold_out(bench: &mut Bench<'_>) -> Outcome<()> {
         for turn in turns {
             bench.turn(&mut world, turn).await?;
         }
+        bench.audit(&mut world).await?;
     }
-    bench.audit(&mut world).await?;
     service.stop().await?;
     echo.stop().await
 }
@@ -118,8 +118,8 @@ pub(crate) async fn ten_thousand(bench: &mut Bench<'_>) -> Outcome<()> {
         }
         let seconds = for_one_unit(&service, &mut world).await?;
         bench.figure(SECONDS_FOR_ONE, seconds, "s");
+        bench.audit(&mut world).await?;
     }
-    bench.audit(&mut world).await?;
     if let Some(bytes) = process::memory_peak(service.pid) {
         bench.figure(&super::hot::memory(GROUPED), bytes as f64 / 1_000_000.0, "MB");
     }

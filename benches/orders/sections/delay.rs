@@ -30,8 +30,7 @@ const ORDER_MS: f64 = 50.0;
 pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
     let mut world = bench.world(1).await?;
     near(bench, &mut world).await?;
-    far(bench, &mut world).await?;
-    bench.audit(&mut world).await
+    far(bench, &mut world).await
 }
 
 /// Local and 1 ms away in turn.
@@ -47,6 +46,7 @@ async fn near(bench: &mut Bench<'_>, world: &mut World) -> Outcome<()> {
                 bench.turn(world, Turn { who, driver, connections, round }).await?;
             }
         }
+        bench.audit(world).await?;
     }
     local.stop().await?;
     away.stop().await
@@ -70,6 +70,7 @@ async fn far(bench: &mut Bench<'_>, world: &mut World) -> Outcome<()> {
             bench.turn(world, turn).await?;
         }
         bench.turn(world, turn(GROUPED_50MS, &grouped, 1_024, round)).await?;
+        bench.audit(world).await?;
     }
     grouped.stop().await?;
     pessimistic.stop().await

@@ -42,8 +42,9 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
             on_young(bench, &mut young, round).await?;
         }
         bench.audit(&mut young).await?;
+        bench.audit(&mut grown).await?;
     }
-    bench.audit(&mut grown).await
+    Ok(())
 }
 
 async fn on_young(bench: &mut Bench<'_>, world: &mut World, round: u32) -> Outcome<()> {

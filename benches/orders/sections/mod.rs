@@ -1,5 +1,5 @@
 //! What is measured. Each section has databases of its own, interleaves those whom it compares,
-//! and checks the books behind itself.
+//! and checks the books behind each round.
 
 mod beside;
 mod costs;

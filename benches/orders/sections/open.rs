@@ -44,7 +44,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
             let p99_ms = bench.results.rows.last().map_or(f64::NAN, |row| row.p99_ms);
             bench.figure(figure, p99_ms / median_ms, "times");
         }
+        bench.audit(&mut world).await?;
     }
-    bench.audit(&mut world).await?;
     service.stop().await
 }

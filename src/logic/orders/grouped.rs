@@ -198,8 +198,11 @@ impl<S: Store> Shared<S> {
             let until = if self.distance.is_far() { Until::Decided } else { Until::Written };
             let group = Group::new(sale, orders).holding(with_it, until);
             let mut group = group.boarding(boarding.take());
-            let decided = transact(&self.store, deadline, &mut group).instrument(span).await;
+            let decided =
+                transact(&self.store, deadline, &mut group).instrument(span.clone()).await;
             part.extend(along.try_recv().unwrap_or_default());
+            let fault = decided.as_ref().err().map(tracing::field::debug);
+            span.in_scope(|| tracing::debug!(fault, "a group was taken to the database"));
             group.begun_after().into_iter().for_each(|trip| self.distance.note(trip));
             let (held, known) = group.into_rest();
             turn = turn.or(held);

@@ -9,6 +9,11 @@ use crate::support::data_dir::{DataDir, until};
 use crate::support::load::assert_try_again;
 use crate::support::process::{ServeProcess, run};
 
+/// What is promised to everyone without a database.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
+/// How often all are asked until they are told so soon.
+const RUSHES_MAX: usize = 10;
+
 /// One order by each user, all at once; keys `NAME-PLACE`.
 fn rush(shop: &ServeProcess, name: &str, sale: &str, users: &[String]) -> JoinSet<Answer> {
     let mut orders = JoinSet::new();
@@ -55,15 +60,21 @@ async fn without_a_database_everyone_is_told_at_once_and_selling_goes_on_by_itse
     until("the server is gone", async || data_dir.servers().is_empty()).await;
     tokio::time::sleep(Duration::from_secs(1)).await; // the second that the promise allows
 
-    let mut slowest = Duration::ZERO;
-    for answer in rush(&shop, "gone", &sale, &users).join_all().await {
-        let code = answer.reply.code();
-        assert_eq!((answer.reply.status.as_u16(), &*code), (503, "database_unavailable"));
-        slowest = slowest.max(answer.took);
+    // A machine that is busy with other tests may be slow once; whoever waits for something that is
+    // not there is slow each time.
+    let mut slowest = Duration::MAX;
+    for _rush in 0..RUSHES_MAX {
+        let answers = rush(&shop, "gone", &sale, &users).join_all().await;
+        for Answer { reply, .. } in &answers {
+            assert_eq!((reply.status.as_u16(), &*reply.code()), (503, "database_unavailable"));
+        }
+        slowest = slowest.min(answers.iter().map(|answer| answer.took).max().expect("answers"));
+        if slowest < TOLD_WITHIN {
+            break;
+        }
     }
     println!("without a database: 200 at once, the slowest told after {slowest:?}");
-    // Promised are 100 ms; this bound is for a machine that is busy with other tests.
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < TOLD_WITHIN, "{slowest:?}");
 
     let owner = ServeProcess::start(&data_dir.environment(&[])).await;
     until("it sells again", async || shop.api.get("/readyz").await.status == 200).await;
