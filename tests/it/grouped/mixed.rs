@@ -38,8 +38,8 @@ fn press<S: Store>(engine: &Grouped<S>, attempt: usize, number: usize) -> Decidi
     engine.place(wish(id, buyer(number), SALE, &format!("k{number}")))
 }
 
-/// Winners, losers, replays and twins: BEGIN, claim, earlier orders, locks, record, keys given back,
-/// COMMIT, and nothing for each order.
+/// Winners, losers, replays and twins: BEGIN, claim, earlier orders, locks, record, keys given
+/// back, COMMIT, and nothing for each order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_group_of_everything_costs_seven_statements() {
     let database = TestDatabase::create().await;
