@@ -9,7 +9,7 @@ use super::arguments::secrets_in_arguments;
 use super::cli::{Cli, Command, ImportCommand, TokenArgs};
 use super::config::{Settings, duration};
 use super::database::{Database, DatabaseError};
-use super::operate::output::print;
+use super::operate::output::{print, say};
 use super::operate::{export, import, rehearse, report, seed};
 use super::serve::{self, StartError};
 use super::signals::StopSignals;
@@ -32,7 +32,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Ok(settings) => settings,
         Err(bad) => {
             for line in bad.0 {
-                eprintln!("flashdeal: {line}");
+                say(line);
             }
             return ExitCode::from(EXIT_USAGE);
         }
@@ -57,7 +57,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Import(ImportCommand::Users { file }) => import::run(&settings, &file).await,
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("flashdeal: {}", failure.sentence);
+        say(failure.sentence);
         ExitCode::from(failure.code)
     })
 }

@@ -1,9 +1,13 @@
 //! A place for a rehearsal on somebody's server: a database of its own, or, where the role may not
 //! make databases, a schema of its own. Never anything that was there before: what is made has a
-//! fresh name, and only that name is ever dropped.
+//! fresh name, and only that name is ever dropped. Every wait has a limit: the server may have
+//! fallen silent.
+
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::error::store_error;
@@ -15,15 +19,20 @@ const PREFIX: &str = "flashdeal_rehearsal_";
 /// The role may not do this (SQLSTATE of the manual's appendix A).
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-/// A place that was made and will be dropped.
+/// How long the server may take to open a session. The service has two seconds; whoever clears up
+/// may come to a server that is busy with what is being cleared.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long one statement may take. Half a minute was seen: a DROP DATABASE waits for a checkpoint.
+const STATEMENT_MAX: Duration = Duration::from_secs(60);
+
+/// A place that is made and will be dropped.
 #[derive(Debug)]
 pub struct OwnPlace {
-    /// How to reach it.
-    pub options: PgConnectOptions,
     /// Its name.
     pub name: String,
     server: PgConnectOptions,
-    kind: Kind,
+    /// What may be there; `None` as long as nothing can be.
+    kind: Option<Kind>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,62 +42,71 @@ enum Kind {
 }
 
 impl OwnPlace {
-    /// Makes one on the server of `server`.
+    /// Names one on a server. Nothing is made yet.
+    #[must_use]
+    pub fn on(server: &PgConnectOptions) -> OwnPlace {
+        let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
+        OwnPlace { name, server: server.clone(), kind: None }
+    }
+
+    /// Makes it. Whoever drops this half way, or sees it fail, calls [`OwnPlace::remove`].
     ///
     /// # Errors
-    /// [`StoreError`]; nothing was made then.
-    pub async fn make(server: &PgConnectOptions) -> Result<OwnPlace, StoreError> {
-        let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
-        let mut admin = server.connect().await.map_err(store_error)?;
-        let kind = match execute(&mut admin, format!("CREATE DATABASE {name}")).await {
-            Ok(()) => Kind::Database,
+    /// [`StoreError`]; it may be there then.
+    pub async fn make(&mut self) -> Result<(), StoreError> {
+        let name = self.name.clone();
+        let mut admin = connect(&self.server).await.map_err(store_error)?;
+        // What may be there is noted before it is asked for: the answer may never come.
+        self.kind = Some(Kind::Database);
+        match execute(&mut admin, format!("CREATE DATABASE {name}")).await {
+            Ok(()) => {}
             Err(sqlx::Error::Database(error))
                 if error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE) =>
             {
+                self.kind = Some(Kind::Schema);
                 let made = execute(&mut admin, format!("CREATE SCHEMA {name}")).await;
-                made.map_err(store_error)?;
-                Kind::Schema
+                made.map_err(|error| self.refused(error))?;
             }
-            Err(error) => return Err(store_error(error)),
-        };
-        admin.close().await.map_err(store_error)?;
-        let options = match kind {
-            Kind::Database => server.clone().database(&name),
-            Kind::Schema => server.clone().options([("search_path", &name)]),
-        };
-        let place = OwnPlace { options, name, server: server.clone(), kind };
-        match place.objection().await {
-            Ok(None) => Ok(place),
-            Ok(Some(objection)) => {
-                place.remove().await?;
-                Err(StoreError::Other(objection))
-            }
-            Err(error) => {
-                place.remove().await?;
-                Err(error)
-            }
+            Err(error) => return Err(self.refused(error)),
         }
+        part(admin).await;
+        self.objection().await?.map_or(Ok(()), |objection| Err(StoreError::Other(objection)))
+    }
+
+    /// How to reach it.
+    #[must_use]
+    pub fn options(&self) -> PgConnectOptions {
+        match self.kind {
+            Some(Kind::Schema) => self.server.clone().options([("search_path", &self.name)]),
+            Some(Kind::Database) | None => self.server.clone().database(&self.name),
+        }
+    }
+
+    /// A server that answered "no" has made nothing; one that was lost may have.
+    fn refused(&mut self, error: sqlx::Error) -> StoreError {
+        let error = store_error(error);
+        if !matches!(error, StoreError::Lost(_)) {
+            self.kind = None;
+        }
+        error
     }
 
     /// A pooler between us and the server may lead sessions elsewhere: look before anything is
     /// written.
     async fn objection(&self) -> Result<Option<String>, StoreError> {
-        let mut session = self.options.connect().await.map_err(store_error)?;
-        let (database, schema): (String, Option<String>) =
-            sqlx::query_as("SELECT current_database()::text, current_schema()::text")
-                .fetch_one(&mut session)
-                .await
-                .map_err(store_error)?;
-        let tables: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace",
-        )
-        .fetch_one(&mut session)
-        .await
-        .map_err(store_error)?;
-        session.close().await.map_err(store_error)?;
+        let mut session = connect(&self.options()).await.map_err(store_error)?;
+        let question = sqlx::query_as(
+            "SELECT current_database()::text, current_schema()::text,
+                    (SELECT count(*) FROM pg_class
+                     WHERE relnamespace = current_schema()::regnamespace)",
+        );
+        let asked = in_time(STATEMENT_MAX, question.fetch_one(&mut session)).await;
+        let (database, schema, tables): (String, Option<String>, i64) =
+            asked.map_err(store_error)?;
+        part(session).await;
         let arrived = match self.kind {
-            Kind::Database => database == self.name,
-            Kind::Schema => schema.as_deref() == Some(self.name.as_str()),
+            Some(Kind::Schema) => schema.as_deref() == Some(self.name.as_str()),
+            Some(Kind::Database) | None => database == self.name,
         };
         let there = format!("database {database}, schema {}", schema.unwrap_or_default());
         Ok((!arrived || tables > 0).then(|| {
@@ -99,17 +117,25 @@ impl OwnPlace {
     /// Drops it with all that is in it, sessions included.
     ///
     /// # Errors
-    /// [`StoreError`]; it may still be there then.
-    pub async fn remove(self) -> Result<(), StoreError> {
-        assert!(self.name.starts_with(PREFIX), "only what was made here is dropped");
-        let name = &self.name;
-        let statement = match self.kind {
-            Kind::Database => format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
-            Kind::Schema => format!("DROP SCHEMA IF EXISTS {name} CASCADE"),
-        };
-        let mut admin = self.server.connect().await.map_err(store_error)?;
+    /// [`StoreError`], within a bounded time; it may still be there then.
+    pub async fn remove(&self) -> Result<(), StoreError> {
+        let Some(statement) = self.removal() else { return Ok(()) };
+        let mut admin = connect(&self.server).await.map_err(store_error)?;
         execute(&mut admin, statement).await.map_err(store_error)?;
-        admin.close().await.map_err(store_error)
+        part(admin).await;
+        Ok(())
+    }
+
+    /// The statement that drops it; `None` when there is nothing to drop. Without `IF EXISTS`: a
+    /// server that does not know it may still be making it, and that should be said.
+    #[must_use]
+    pub fn removal(&self) -> Option<String> {
+        let name = &self.name;
+        assert!(name.starts_with(PREFIX), "only what was made here is dropped");
+        Some(match self.kind? {
+            Kind::Database => format!("DROP DATABASE {name} WITH (FORCE)"),
+            Kind::Schema => format!("DROP SCHEMA {name} CASCADE"),
+        })
     }
 }
 
@@ -129,7 +155,26 @@ pub async fn order_ids(
     Ok(ids.into_iter().map(OrderId::new).collect())
 }
 
+async fn connect(server: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    in_time(CONNECT_MAX, server.connect()).await
+}
+
 /// The names are our own prefix and hexadecimal digits: nothing has to be quoted.
 async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
-    sqlx::query(AssertSqlSafe(statement)).execute(connection).await.map(|_| ())
+    let asked = sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection);
+    in_time(STATEMENT_MAX, asked).await.map(drop)
+}
+
+/// The answers are there, whatever becomes of the session.
+async fn part(session: PgConnection) {
+    let _ = in_time(CONNECT_MAX, session.close()).await;
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    timeout(limit, work).await.unwrap_or_else(|_elapsed| {
+        Err(sqlx::Error::Io(std::io::Error::other(format!("no answer within {limit:?}"))))
+    })
 }

@@ -3,7 +3,8 @@
 //! | when | command | rooms |
 //! |---|---|---|
 //! | weeks before | `import users FILE` | `import`, `user_file` |
-//! | the day before | `rehearse` | `rehearse`, `stage`, `crowd`, `press`, `latency`, `verdict` |
+//! | the day before | `rehearse` | `rehearse`, `stage`, `interrupts`, `verdict` |
+//! | its buyers | | `crowd`, `press`, `latency` |
 //! | the day after | `report --sale ID` | `report`, `metrics_page` |
 //! | for a try | `seed` | `seed` |
 //! | the day after | `export orders\|ledger\|sales` | `export` |
@@ -14,6 +15,7 @@
 pub mod crowd;
 pub(super) mod export;
 pub(super) mod import;
+mod interrupts;
 pub mod latency;
 mod metrics_page;
 pub(super) mod output;

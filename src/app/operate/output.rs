@@ -1,4 +1,4 @@
-//! What a command prints: in one piece, and without a complaint when nobody reads any more.
+//! What a command prints and says: in one piece, and without a complaint when nobody reads on.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -8,6 +8,12 @@ use crate::app::commands::Failure;
 pub(in crate::app) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     quietly(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Says a sentence on standard error. One that cannot be written is no reason to fall over: what
+/// comes behind it, clearing up above all, goes on.
+pub(in crate::app) fn say(sentence: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "flashdeal: {sentence}");
 }
 
 /// Takes a broken pipe for an end.

@@ -16,7 +16,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::crowd::{Crowd, Tally};
-use super::output::print;
+use super::interrupts::Interrupts;
+use super::output::{print, say};
 use super::press::Press;
 use super::progress::Progress;
 use super::stage::Stage;
@@ -29,7 +30,6 @@ use crate::app::cli::RehearseArgs;
 use crate::app::commands::{Done, Failure};
 use crate::app::config::{Settings, duration};
 use crate::app::serve::{self, Running};
-use crate::app::signals::StopSignals;
 use crate::domain::Instant;
 use crate::domain::id::{SaleId, UserId};
 use crate::domain::money::Money;
@@ -59,11 +59,10 @@ struct Plan {
 /// Rehearses a sale.
 pub(in crate::app) async fn run(settings: &Settings, args: &RehearseArgs) -> Done {
     let plan = Plan::read(args)?;
-    let mut signals =
-        StopSignals::listen().map_err(|error| Failure::other(format_args!("signals: {error}")))?;
-    let stage = Stage::set(settings).await?;
-    let done = on_stage(&stage, &plan, &mut signals).await;
-    stage.clear().await;
+    let mut interrupts = Interrupts::listen()?;
+    let stage = Stage::set(settings, &mut interrupts).await?;
+    let done = on_stage(&stage, &plan, &mut interrupts).await;
+    stage.clear(&mut interrupts).await?;
     let rehearsed = done?;
     print(&rehearsed.text())?;
     let well = rehearsed.findings().is_empty();
@@ -94,19 +93,23 @@ impl Plan {
 async fn on_stage(
     stage: &Stage,
     plan: &Plan,
-    signals: &mut StopSignals,
+    interrupts: &mut Interrupts,
 ) -> Result<Rehearsed, Failure> {
-    eprintln!("flashdeal: rehearsing on {}", stage.place);
-    let running = serve::start(&stage.settings).await.map_err(Failure::other)?;
-    let pressed = tokio::select! {
-        pressed = open_and_press(stage, plan, &running) => pressed,
-        name = signals.next() => Err(Failure::other(format_args!("{name}: rehearsal given up"))),
+    interrupts.go_on()?;
+    say(format_args!("rehearsing on {}", stage.place));
+    // A service that is dropped while it starts or stops may have sessions left: they end with the
+    // process, or with the database.
+    let start = async { serve::start(&stage.settings).await.map_err(Failure::other) };
+    let running = interrupts.phase(start).await?;
+    let pressed = interrupts.phase(open_and_press(stage, plan, &running)).await;
+    let stop = async {
+        running.stop().await;
+        Ok(())
     };
-    running.stop().await;
+    let stopped = interrupts.phase(stop).await;
     let (sale_id, presses, tally) = pressed?;
-    let mut connection = stage.database.unhurried(&stage.settings).await?;
-    let audit = audit_unhurried(&mut connection).await.map_err(Failure::other)?;
-    let orders = order_ids(&mut connection, sale_id).await.map_err(Failure::other)?;
+    stopped?;
+    let books = interrupts.phase(books(stage, sale_id)).await?;
     Ok(Rehearsed {
         engine: format!("{:?}", stage.settings.engine).to_lowercase(),
         buyers: plan.buyers,
@@ -117,7 +120,7 @@ async fn on_stage(
         price: Money::from_cents(PRICE_CENTS),
         presses,
         tally,
-        books: Books { orders, discrepancies: audit.discrepancies },
+        books,
     })
 }
 
@@ -178,6 +181,13 @@ async fn open_sale(running: &Running, stock: u32) -> Result<SaleId, Failure> {
     id.filter(|_| reply.status == StatusCode::CREATED).ok_or_else(|| {
         Failure::other(format_args!("the sale was not opened: {} {body}", reply.status))
     })
+}
+
+async fn books(stage: &Stage, sale_id: SaleId) -> Result<Books, Failure> {
+    let mut connection = stage.database.unhurried(&stage.settings).await?;
+    let audit = audit_unhurried(&mut connection).await.map_err(Failure::other)?;
+    let orders = order_ids(&mut connection, sale_id).await.map_err(Failure::other)?;
+    Ok(Books { orders, discrepancies: audit.discrepancies })
 }
 
 /// One press for each buyer, two neighbouring ones with one key for those who click twice, evenly

@@ -1,15 +1,9 @@
 //! `flashdeal rehearse`: it sells what it says, judges it, and leaves nothing behind.
 
-use std::process::Stdio;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+mod given_up;
 
 use super::{count, ended, execute, on, refused};
-use crate::support::data_dir::until;
 use crate::support::postgres::TestDatabase;
-use crate::support::process::flashdeal;
 use crate::support::service::{assert_balanced, scratch};
 
 /// Three hundred buyers, a third of them with a double click, forty units.
@@ -134,26 +128,6 @@ async fn presses_that_come_too_late_fail_the_rehearsal() {
     assert!(made >= 1, "{report}");
     assert!(report.contains(&format!("{made} orders, {made}0.00, balanced")), "{report}");
     assert_eq!(databases_named(&shop, &place(&said)).await, 0, "it was dropped");
-}
-
-#[tokio::test]
-async fn an_interrupted_rehearsal_clears_up() {
-    let shop = TestDatabase::create().await;
-    let arguments = ["rehearse", "--buyers", "50000", "--stock", "50000", "--connections", "1"];
-    let mut command = flashdeal(&arguments, &on(&shop));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a child");
-    let mut lines = BufReader::new(child.stderr.take().expect("its standard error")).lines();
-    let first = lines.next_line().await.expect("a line").expect("a line");
-    let name = place(&first);
-    let at_work = format!("pg_stat_activity WHERE datname = '{name}'");
-    until("the rehearsal is at work", async || count(&shop, &at_work).await > 1).await;
-    let pid = Pid::from_raw(child.id().expect("a child").cast_signed());
-    kill(pid, Signal::SIGINT).expect("a signal");
-    let mut said = String::new();
-    lines.into_inner().read_to_string(&mut said).await.expect("UTF-8");
-    assert_eq!(child.wait().await.expect("an end").code(), Some(1), "{said}");
-    assert!(said.contains("flashdeal: SIGINT: rehearsal given up\n"), "{said}");
-    assert_eq!(databases_named(&shop, &name).await, 0, "it was dropped");
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ struct Plan {
     /// Statements that are this text reach the server as that one.
     instead: Option<(&'static str, &'static str)>,
     broken: usize,
+    /// How often all open wires fell silent; at the most, those to come do too.
     silences: usize,
     /// Answers of the server with SQLSTATE 40001.
     serialization_failures: usize,
@@ -101,6 +102,11 @@ impl Relay {
     /// Nobody hears anything on the wires that are open, and nobody is told. New ones are sound.
     pub(crate) fn silence_open_wires(&self) {
         lock(&self.plan).silences += 1;
+    }
+
+    /// From here on nobody hears anything on any wire, new ones included, and nobody is told.
+    pub(crate) fn silence_all_wires(&self) {
+        lock(&self.plan).silences = usize::MAX;
     }
 
     /// How often the server answered that a transaction cannot be serialized.
@@ -192,11 +198,8 @@ async fn listen(listener: TcpListener, database: TestDatabase, plan: Arc<Mutex<P
     let mut wires = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let (database, plan) = (database.clone(), Arc::clone(&plan));
-        wires.spawn(async move {
-            // A broken wire is what this is for.
-            let _ = pass(client, server_of(&database).await?, &plan).await;
-            io::Result::Ok(())
-        });
+        // A broken wire is what this is for: nobody asks how it ended.
+        wires.spawn(async move { pass(client, server_of(&database).await?, &plan).await });
     }
 }
 
@@ -228,7 +231,7 @@ async fn pass(
     client.set_nodelay(true)?;
     let (mut said, mut answered) = (BytesMut::new(), BytesMut::new());
     let (mut typed, mut inside, mut heard) = (false, false, BytesMut::new());
-    let born = lock(plan).silences;
+    let born = lock(plan).silences.min(usize::MAX - 1);
     loop {
         while let Some(frame) = take_frame(&mut said, typed) {
             typed = true;
@@ -249,14 +252,10 @@ async fn pass(
                 Some(Break::SilentDown) => return swallow(&mut client).await,
                 Some(Break::HalfClose) => {
                     server.shutdown().await?;
-                    io::copy(&mut server, &mut client).await?;
-                    return Ok(());
+                    return io::copy(&mut server, &mut client).await.map(drop);
                 }
                 Some(Break::CutDuring) => return Ok(()),
-                Some(Break::CutAfter) => {
-                    server.read_buf(&mut answered).await?;
-                    return Ok(());
-                }
+                Some(Break::CutAfter) => return server.read_buf(&mut answered).await.map(drop),
                 Some(Break::SilentAfter) => {
                     server.read_buf(&mut answered).await?;
                     client.write_all(&answered.split()).await?;
