@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use flashdeal::app::cli::Cli;
-use flashdeal::app::commands;
+use flashdeal::app::{commands, log_writer};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
             let code = runtime.block_on(commands::run(cli));
             // A statement that hangs must not keep the process: its transaction is the server's.
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            log_writer::flush();
             code
         }
         Err(error) => {

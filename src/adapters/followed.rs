@@ -8,7 +8,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::token::Key;
@@ -62,9 +62,12 @@ impl Followed {
     }
 
     fn look_again(&self) {
-        // Somebody else is looking: the old keys are good for that long.
-        let Ok(mut look) = self.look.try_lock() else {
-            return;
+        let mut look = match self.look.try_lock() {
+            Ok(look) => look,
+            // Whoever looked did not come to an end; somebody else must, or old keys stay for ever.
+            Err(TryLockError::Poisoned(left)) => left.into_inner(),
+            // Somebody else is looking: the old keys are good for that long.
+            Err(TryLockError::WouldBlock) => return,
         };
         if Instant::now() < look.due {
             return;
@@ -74,9 +77,11 @@ impl Followed {
         if found == look.seen {
             return;
         }
-        look.seen = found;
         let (setting, file) = (self.setting, self.path.display());
-        let result = match (self.read)(&self.path) {
+        let read = (self.read)(&self.path);
+        // Only what was read was seen: a reader that panics is no reason not to look again.
+        look.seen = found;
+        let result = match read {
             Ok(keys) => {
                 tracing::info!(setting, %file, keys = keys.len(), "keys were read again");
                 *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
@@ -96,4 +101,38 @@ fn stamp(path: &Path) -> Option<Stamp> {
     let found = std::fs::metadata(path).ok()?;
     let changed = (found.ctime(), found.ctime_nsec());
     Some(Stamp { inode: found.ino(), bytes: found.len(), changed })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// The first reading is right, the second panics, the third finds no key.
+    fn read(_: &Path) -> Result<Arc<[Key]>, String> {
+        static READ: AtomicUsize = AtomicUsize::new(0);
+        match READ.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(Arc::new([Key::shared(b"the one key, that is taken away")])),
+            1 => panic!("a defect"),
+            _ => Ok(Arc::new([])),
+        }
+    }
+
+    #[test]
+    fn a_panic_while_keys_are_read_does_not_keep_the_old_ones_for_ever() {
+        let file = std::env::temp_dir().join(format!("flashdeal-followed-{}", std::process::id()));
+        let followed = Followed::open("A_SETTING", &file, read).unwrap();
+        std::fs::write(&file, "another").unwrap();
+        let due = |followed: &Followed| {
+            let mut look = followed.look.lock().unwrap_or_else(PoisonError::into_inner);
+            look.due = Instant::now();
+        };
+        due(&followed);
+        let looked = std::thread::scope(|scope| scope.spawn(|| followed.keys()).join().is_ok());
+        assert!(!looked, "the defect is there");
+        due(&followed);
+        assert_eq!(followed.keys().len(), 0, "the key is gone");
+        std::fs::remove_file(&file).unwrap();
+    }
 }

@@ -17,6 +17,8 @@ use crate::logic::orders::sold_out::{BUYERS_MAX, SoldOut};
 
 /// For files and the operator's door; the pool's come on top.
 const DESCRIPTORS_KEPT_FREE: u64 = 256;
+/// Connections that the operator's door holds at a time: half of those, files need the rest.
+pub(super) const OPS_CONNECTIONS_MAX: usize = DESCRIPTORS_KEPT_FREE as usize / 2;
 
 /// Connections that orders leave to reads and administration.
 pub(super) fn reserved(connections: u32) -> u32 {

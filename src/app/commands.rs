@@ -9,7 +9,8 @@ use super::arguments::secrets_in_arguments;
 use super::cli::{Cli, Command, ImportCommand, TokenArgs};
 use super::config::{Settings, duration};
 use super::database::{Database, DatabaseError};
-use super::operate::output::{print, say};
+use super::log_writer::say;
+use super::operate::output::print;
 use super::operate::{export, import, rehearse, report, seed};
 use super::serve::{self, StartError};
 use super::signals::StopSignals;
@@ -135,25 +136,25 @@ async fn run_serve(settings: &Settings) -> ExitCode {
     let mut signals = match StopSignals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            eprintln!("flashdeal: signals: {error}");
+            say(format_args!("signals: {error}"));
             return ExitCode::from(EXIT_FAILURE);
         }
     };
     let started = tokio::select! {
         started = serve::start(settings) => started,
         name = signals.next() => {
-            eprintln!("flashdeal: {name} during start-up");
+            say(format_args!("{name} during start-up"));
             return ExitCode::from(EXIT_FAILURE);
         }
     };
     let running = match started {
         Ok(running) => running,
         Err(StartError::Database(DatabaseError::Embedded(error @ EmbeddedError::InUse { .. }))) => {
-            eprintln!("flashdeal: {error}");
+            say(error);
             return ExitCode::from(EXIT_USAGE);
         }
         Err(error) => {
-            eprintln!("flashdeal: {error}");
+            say(error);
             return ExitCode::from(EXIT_FAILURE);
         }
     };
@@ -168,7 +169,7 @@ async fn run_serve(settings: &Settings) -> ExitCode {
             ExitCode::SUCCESS
         }
         name = signals.next() => {
-            eprintln!("flashdeal: {name} again: leaving at once; committed orders are safe");
+            say(format_args!("{name} again: leaving at once; committed orders are safe"));
             ExitCode::from(EXIT_FAILURE)
         }
     }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod database;
 pub mod demo;
 mod gauges;
+pub mod log_writer;
 pub mod monitor;
 pub mod operate;
 pub mod serve;

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::capacity::{connections_max, engine, reserved};
+use super::capacity::{OPS_CONNECTIONS_MAX, connections_max, engine, reserved};
 use super::config::Settings;
 use super::database::{Database, DatabaseError};
 use super::gauges::{Gauges, keep_up};
@@ -200,6 +200,7 @@ fn serve_on(
     let public = public.per_address(settings.max_connections_per_address);
     let mut servers = vec![tokio::spawn(public.run(stop_accepting.clone()))];
     if let Some(ops) = ops {
+        let options = ServerOptions { connections_max: OPS_CONNECTIONS_MAX, ..options };
         let server = Server::operator(ops, context, options);
         servers.push(tokio::spawn(server.run(stop_monitors.clone())));
     }
@@ -283,8 +284,7 @@ impl Running {
             task.abort();
             let _ = task.await;
         }
-        let close = self.pool.close();
-        if timeout_at(deadline + Duration::from_secs(2), close).await.is_err() {
+        if timeout_at(deadline + Duration::from_secs(2), self.pool.close()).await.is_err() {
             tracing::warn!("the pool did not close in time");
         }
         self.database.release().await;

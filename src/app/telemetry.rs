@@ -13,16 +13,17 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::config::LogFormat;
+use super::log_writer::LogWriter;
 use crate::ports::signals::{self, Kind};
 
 /// A gauge that nobody refreshes for this long is no longer reported: the stock of a sale that is
 /// over. The monitor refreshes every living gauge far more often.
 const GAUGE_IDLE: Duration = Duration::from_secs(60);
 
-/// Starts logging to standard error. Standard output belongs to commands.
+/// Starts logging to standard error, as fast as it is read. Standard output belongs to commands.
 pub fn start_logging(filter: &str, format: LogFormat) {
     let logging = tracing_subscriber::registry().with(chosen(filter));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| LogWriter);
     // A second start in the same process (tests) keeps the first.
     let _ = match format {
         LogFormat::Pretty => {
@@ -124,6 +125,7 @@ fn begin_at_zero() {
     metrics::counter!(signals::CLIENT_DISCONNECTS).increment(0);
     metrics::counter!(signals::HTTP_CONNECTIONS_REFUSED).increment(0);
     metrics::counter!(signals::INVARIANT_ALARMS).increment(0);
+    metrics::counter!(signals::LOG_LINES_DROPPED).increment(0);
     metrics::counter!(signals::ORDERS_UNITS).increment(0);
     for setting in ["FLASHDEAL_JWT_SECRET_FILE", "FLASHDEAL_JWKS_FILE"] {
         for result in ["read", "refused"] {

@@ -227,7 +227,8 @@ fn alarm(error: &StoreError) -> Fault {
     Fault::Internal(error.to_string())
 }
 
-fn pause_before(attempt: u32) -> Duration {
+/// The pause behind the run of this number, from 1.
+pub(crate) fn pause_before(attempt: u32) -> Duration {
     let ceiling = PAUSE_FIRST.saturating_mul(1 << attempt.min(8)).min(PAUSE_MAX);
     ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -51,6 +51,8 @@ signals! {
         "Connections closed at once because their address had all that one may have.";
     KEY_RELOADS = "key_reloads_total", Kind::Counter,
         "Files with keys for tokens that changed, by setting and result (read, refused).";
+    LOG_LINES_DROPPED = "log_lines_dropped_total", Kind::Counter,
+        "Lines of the log that were not written: nobody read them in time, or nobody could.";
     ORDERS = "orders_total", Kind::Counter,
         "Answered orders by engine and outcome (confirmed, replayed, or the code of the refusal).";
     ORDERS_UNITS = "orders_units_total", Kind::Counter, "Units sold by this instance.";

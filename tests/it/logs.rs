@@ -1,13 +1,21 @@
-//! What the log says of a request that went wrong: enough to find it by what its caller holds.
+//! What the log says of a request that went wrong: enough to find it by what its caller holds. And
+//! what becomes of everybody else when nobody reads the log: nothing.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use http::Method;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::ChildStderr;
+use tokio::time::timeout;
 
 use crate::support::ENGINES;
 use crate::support::api::{Api, new_key};
 use crate::support::postgres::TestDatabase;
-use crate::support::process::ServeProcess;
+use crate::support::process::{ServeProcess, flashdeal};
 use crate::support::service::assert_balanced;
 
 /// A defect, made by a trigger that nobody foresaw.
@@ -87,5 +95,91 @@ async fn a_group_says_how_large_it_is_to_who_looks_closely() {
     let told = all.iter().filter(|line| line["message"] == "a group was taken to the database");
     let told: Vec<&Value> = told.map(|line| &line["span"]).collect();
     assert_eq!(told, [&json!({ "name": "group", "sale": sale, "size": 1 })], "{all:?}");
+    assert_balanced(&database).await;
+}
+
+/// Longer than any answer takes on a busy machine.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// What the stop may take beyond the grace: the last lines, closing the pool, a busy machine.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// A service that logs everything it does into a pipe, from which nobody has read.
+async fn unread(database: &TestDatabase) -> (ServeProcess, ChildStderr) {
+    let environment = [
+        ("DATABASE_URL", &*database.url),
+        ("FLASHDEAL_LOG", "trace"),
+        ("FLASHDEAL_LOG_FORMAT", "json"),
+        ("FLASHDEAL_SHUTDOWN_GRACE", "5s"),
+    ];
+    let mut command = flashdeal(&["serve", "--listen", "127.0.0.1:0"], &environment);
+    command.stderr(Stdio::piped());
+    let mut process = ServeProcess::of(command).await;
+    let pipe = process.log_pipe();
+    (process, pipe)
+}
+
+async fn lines_dropped(api: &Api) -> u64 {
+    let page = timeout(ANSWER_MAX, api.get("/metrics")).await.expect("metrics in time").expect(200);
+    let page = String::from_utf8_lossy(&page.bytes).into_owned();
+    let line = page.lines().find_map(|line| line.strip_prefix("log_lines_dropped_total "));
+    line.expect("a counter from the start").parse().expect("a number")
+}
+
+/// Buys and asks until pipe and buffer are full and lines were dropped, and some more.
+async fn buy_until_lines_are_dropped(api: &Api) {
+    let (user, sale) = (api.user("9000.00").await, api.sale("1.00", 9_000).await);
+    let (mut asked, mut full) = (0, 0);
+    while full < 3 {
+        for _ in 0..20 {
+            let bought = timeout(ANSWER_MAX, buy(api, "unread", &user, &sale)).await;
+            assert_eq!(bought.expect("an order is answered"), 201, "after {asked} requests");
+            let alive = timeout(ANSWER_MAX, api.get("/livez")).await;
+            alive.expect("the service lives").expect(200);
+            asked += 2;
+        }
+        full += u32::from(lines_dropped(api).await > 0);
+        assert!(asked < 8_000, "the pipe is never full");
+    }
+    println!("{asked} requests, {} lines dropped", lines_dropped(api).await);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_log_that_nobody_reads() {
+    let database = TestDatabase::create().await;
+    let (process, pipe) = unread(&database).await;
+    buy_until_lines_are_dropped(&process.api).await;
+    process.signal(Signal::SIGTERM);
+    let began = Instant::now();
+    assert_eq!(process.exit().await, Some(0));
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5) + SLACK, "{took:?}");
+    drop(pipe);
+    assert_balanced(&database).await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_read_again_says_what_it_misses_and_goes_on_to_the_end() {
+    let database = TestDatabase::create().await;
+    let (process, pipe) = unread(&database).await;
+    buy_until_lines_are_dropped(&process.api).await;
+    let dropped = lines_dropped(&process.api).await;
+    let (mut lines, mut missed) = (BufReader::new(pipe).lines(), 0);
+    let mut next = async || -> Option<Value> {
+        let line = timeout(ANSWER_MAX, lines.next_line()).await.expect("a line in time");
+        let line: Value = serde_json::from_str(&line.expect("text")?).expect("whole lines of JSON");
+        if line["message"] == "the log was not read in time: lines were dropped" {
+            missed += line["lines"].as_u64().expect("a number");
+        }
+        Some(line)
+    };
+    while next().await.expect("a word on what is missing").get("lines").is_none() {}
+    process.signal(Signal::SIGTERM);
+    let mut stopped = false;
+    while let Some(line) = next().await {
+        stopped |= line["message"] == "stopped";
+    }
+    assert!(stopped, "the log goes on to the end");
+    assert!(missed >= dropped, "{missed} of {dropped}");
+    assert_eq!(process.exit().await, Some(0));
     assert_balanced(&database).await;
 }

@@ -5,6 +5,7 @@
 //! tasks a request that is sent just when the connection ends may be dropped by neither, and its
 //! caller would wait for ever (hyper issue 4122).
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,10 +13,13 @@ use std::pin::pin;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+/// The longest body of an answer, in bytes: many times a page of metrics, and no danger to memory.
+const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// An open connection. Nothing happens on it unless a request is under way.
 pub struct HttpClient {
@@ -45,6 +49,9 @@ pub enum ClientError {
     /// The connection broke, or what came was no HTTP.
     #[error("no answer: {0}")]
     Http(#[from] hyper::Error),
+    /// The body was longer than any that is wanted.
+    #[error("the answer has more than {BODY_BYTES_MAX} bytes")]
+    TooLong,
 }
 
 impl HttpClient {
@@ -65,7 +72,8 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`ClientError::Http`]: nothing is known of the outcome, unless the connection
-    /// [was closed](hyper::Error::is_closed) before anything was sent.
+    /// [was closed](hyper::Error::is_closed) before anything was sent. [`ClientError::TooLong`]:
+    /// the client is not used again either.
     pub async fn send(&mut self, request: Request<Bytes>) -> Result<HttpReply, ClientError> {
         let mut request = request.map(Full::new);
         request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
@@ -73,7 +81,8 @@ impl HttpClient {
         let mut answer = pin!(async {
             sender.ready().await?;
             let (parts, body) = sender.send_request(request).await?.into_parts();
-            let body = body.collect().await?.to_bytes();
+            let body =
+                Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(unread)?.to_bytes();
             Ok(HttpReply { status: parts.status, headers: parts.headers, body })
         });
         if let Some(connection) = &mut self.connection {
@@ -90,6 +99,14 @@ impl HttpClient {
         // What it still holds is told so.
         self.connection = None;
         answer.await
+    }
+}
+
+/// Why a limited body was not read to its end.
+fn unread(error: Box<dyn Error + Send + Sync>) -> ClientError {
+    match error.downcast::<hyper::Error>() {
+        Ok(error) => ClientError::Http(*error),
+        Err(_too_long) => ClientError::TooLong,
     }
 }
 
@@ -122,5 +139,22 @@ mod tests {
             let told = client.send(request()).await.unwrap_err();
             assert!(matches!(told, ClientError::Http(error) if error.is_closed()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_an_end_is_not_collected() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = HttpClient::connect(listener.local_addr().unwrap()).await.unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await?;
+            assert_ne!(stream.read(&mut [0; 1_024]).await?, 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+            while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+            io::Result::Ok(())
+        });
+        let told = client.send(Request::new(Bytes::new())).await.unwrap_err();
+        assert_eq!(told.to_string(), "the answer has more than 8388608 bytes");
+        drop(client);
+        server.await.unwrap().unwrap();
     }
 }

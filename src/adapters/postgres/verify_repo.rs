@@ -15,10 +15,12 @@ use crate::domain::books::{Audit, Discrepancy, Law};
 use crate::ports::store::StoreError;
 
 /// How long one law may take when a running service asks. `flashdeal verify` has no limit.
-const LAW_TIME_MAX: &str = "60s";
-/// How long all of them and the counts may take together. The server ends each statement sooner;
-/// this is for a session that has gone silent, whose reader would wait for ever.
-const AUDIT_TIME_MAX: Duration = Duration::from_secs(11 * 60);
+const LAW_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long all of them may take together: each law and the counts as long as they may, and as
+/// much again as one of them to connect, begin and end. The server ends each statement sooner; this
+/// is for a session that has gone silent, whose reader would wait for ever.
+const AUDIT_TIME_MAX: Duration =
+    Duration::from_secs(LAW_TIME_MAX.as_secs() * (LAWS.len() as u64 + 2));
 
 /// Audits for a running service: on a session of its own beside the pool, one at a time, so that
 /// books of any size take nothing from orders and reads but a share of one core.
@@ -61,13 +63,15 @@ async fn set(session: &mut PgConnection, name: &str, value: &str) -> Result<(), 
 
 /// Checks every law in one read-only snapshot, on one core and with hashed joins (a merge or a
 /// nested loop over millions of unsorted ids takes many times longer).
-async fn audit(connection: &mut PgConnection, law_time_max: &str) -> Result<Audit, StoreError> {
+async fn audit(connection: &mut PgConnection, law_time_max: Duration) -> Result<Audit, StoreError> {
     let mut snapshot = connection
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await
         .map_err(store_error)?;
+    // In milliseconds; 0 is no limit.
+    let law_time_max = law_time_max.as_millis().to_string();
     for (name, value) in [
-        ("statement_timeout", law_time_max),
+        ("statement_timeout", &*law_time_max),
         ("max_parallel_workers_per_gather", "0"),
         ("work_mem", "32MB"),
         ("enable_mergejoin", "off"),
@@ -119,5 +123,5 @@ pub(super) fn broken(
 
 /// The same on a connection of the caller's own, without any time limit.
 pub async fn audit_unhurried(connection: &mut PgConnection) -> Result<Audit, StoreError> {
-    audit(connection, "0").await
+    audit(connection, Duration::ZERO).await
 }

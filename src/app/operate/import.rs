@@ -24,6 +24,7 @@ use crate::domain::id::UserId;
 use crate::domain::key::{Fingerprint, IdempotencyKey, KeyRef, Operation};
 use crate::domain::text::ShortText;
 use crate::logic::ids::new_id;
+use crate::logic::transact::pause_before;
 use crate::ports::store::StoreError;
 
 /// The key of every opening balance.
@@ -129,7 +130,7 @@ impl Sum {
     }
 }
 
-/// One batch in one transaction, again when it had to give way.
+/// One batch in one transaction, again after a pause when it had to give way.
 async fn import(connection: &mut PgConnection, batch: &[UserRow]) -> Result<Imported, StoreError> {
     let mut attempt = 1;
     loop {
@@ -137,6 +138,7 @@ async fn import(connection: &mut PgConnection, batch: &[UserRow]) -> Result<Impo
             Err(StoreError::Retry { .. } | StoreError::LockTimeout { .. })
                 if attempt < ATTEMPTS_MAX =>
             {
+                tokio::time::sleep(pause_before(attempt)).await;
                 attempt += 1;
             }
             done => return done,

@@ -116,3 +116,29 @@ async fn a_trusted_proxy_has_no_share_and_a_full_house_waits() {
     assert!(waits.await.expect("a task"), "who waited is served");
     service.finish().await;
 }
+
+/// The operator's door has half of the descriptors that the public one leaves free.
+#[tokio::test]
+async fn who_floods_the_operators_door_takes_nothing_from_buyers() {
+    let service = start("4096", "0").await;
+    let ops = service.running.ops_address.expect("an operator's address");
+    let open = async || TcpStream::connect(ops).await.expect("a connection");
+    let mut flood = Vec::new();
+    for _ in 0..128 {
+        let mut stream = open().await;
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a place");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        flood.push(stream);
+    }
+    let waits = tokio::spawn(served(open().await));
+    for _ in 0..50 {
+        let buyer = TcpStream::connect(service.api.address()).await.expect("a connection");
+        assert!(served(buyer).await, "a buyer");
+    }
+    assert!(!waits.is_finished(), "there was a place for one more");
+    drop(flood);
+    assert!(waits.await.expect("a task"), "who waited is served");
+    service.finish().await;
+}

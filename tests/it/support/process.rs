@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 
 use super::api::Api;
 use super::service::scratch;
@@ -124,6 +124,11 @@ impl ServeProcess {
         assert_eq!(self.exit().await, Some(0));
         let text = std::fs::read_to_string(log).expect("a log");
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// The other end of its log, where that was a pipe.
+    pub(crate) fn log_pipe(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("a pipe that was not taken yet")
     }
 
     /// Its process id.
