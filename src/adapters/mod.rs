@@ -1,5 +1,6 @@
 //! The shell: everything that touches a process, a socket, a file or another system.
 
+mod claims;
 mod followed;
 pub mod http;
 mod jwks;

@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::followed::Followed;
-use super::{jwks, secrets};
+use super::{claims, jwks, secrets};
 use crate::domain::id::UserId;
 
 /// Who calls, and so what they may do.
@@ -90,6 +90,7 @@ impl Key {
 pub struct Verifier {
     secret: Option<Key>,
     files: Vec<Followed>,
+    warnings: Vec<String>,
     options: TokenOptions,
 }
 
@@ -101,7 +102,7 @@ pub struct TokenRefused(pub &'static str);
 impl Verifier {
     /// A verifier that has no key yet.
     pub fn new(options: TokenOptions) -> Verifier {
-        Verifier { secret: None, files: Vec::new(), options }
+        Verifier { secret: None, files: Vec::new(), warnings: Vec::new(), options }
     }
 
     /// Accepts HS256 tokens signed with `secret`.
@@ -121,13 +122,21 @@ impl Verifier {
     }
 
     /// Accepts tokens signed with the private halves of the RSA (RS256) and Ed25519 (EdDSA) keys in
-    /// a JWK set. The file is followed, too.
+    /// a JWK set. The file is followed, too. Keys of other kinds are left out; [`Self::warnings`]
+    /// says which.
     ///
     /// # Errors
-    /// A sentence: what is wrong with the file or its first bad key.
+    /// A sentence: what is wrong with the file or its keys.
     pub fn with_jwks_file(mut self, path: &Path) -> Result<Verifier, String> {
         self.files.push(Followed::open("FLASHDEAL_JWKS_FILE", path, jwks::keys)?);
+        let left_out = |which| format!("FLASHDEAL_JWKS_FILE: keys are left out: {which}");
+        self.warnings.extend(jwks::ignored(path).map(left_out));
         Ok(self)
+    }
+
+    /// What an operator should know of the keys as they were at first.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Who presents this token.
@@ -158,7 +167,7 @@ impl Verifier {
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
                     refused = TokenRefused(reason(error.kind()));
                 }
-                Err(error) => return Err(TokenRefused(reason(error.kind()))),
+                Err(error) => return Err(self.unfit(token, key, error.kind())),
             }
         }
         Err(refused)
@@ -172,6 +181,23 @@ impl Verifier {
         validation.set_issuer(&[&self.options.issuer]);
         validation.set_audience(&[&self.options.audience]);
         validation
+    }
+
+    /// Why claims under a good signature are not accepted. They are read again, so the signature is
+    /// checked again: what is not signed is never looked into.
+    fn unfit(&self, token: &str, key: &Key, kind: &ErrorKind) -> TokenRefused {
+        let mut signed = self.validation(key);
+        signed.required_spec_claims.clear();
+        (signed.validate_exp, signed.validate_nbf, signed.validate_aud) = (false, false, false);
+        signed.iss = None;
+        let looked_into = match kind {
+            ErrorKind::MissingRequiredClaim(_)
+            | ErrorKind::InvalidClaimFormat(_)
+            | ErrorKind::Json(_) => jsonwebtoken::decode(token, &key.key, &signed).ok(),
+            _ => None,
+        };
+        let fault = looked_into.and_then(|token| claims::fault(&token.claims));
+        TokenRefused(fault.unwrap_or_else(|| reason(kind)))
     }
 }
 
@@ -195,7 +221,6 @@ fn reason(kind: &ErrorKind) -> &'static str {
         ErrorKind::ImmatureSignature => "the token is not valid yet",
         ErrorKind::InvalidIssuer => "the token is from another issuer",
         ErrorKind::InvalidAudience => "the token is for another audience",
-        ErrorKind::MissingRequiredClaim(_) => "the token lacks exp, iss or aud",
         ErrorKind::InvalidSignature => "the token's signature is wrong",
         _ => "the token is malformed",
     }

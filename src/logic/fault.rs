@@ -19,8 +19,9 @@ pub enum Fault {
     /// more. Groups are decided again for it; nobody hears of it.
     #[error("the write came behind {0}")]
     TooLate(Instant),
-    /// More orders wait than we let wait; this one was not looked at.
-    #[error("too many orders wait")]
+    /// No place was free in time, since more wait than we let wait or the database is slow; this
+    /// one was not looked at.
+    #[error("no place was free in time")]
     Overloaded {
         /// When it is worth trying again, in whole seconds.
         retry_after_seconds: u32,
@@ -41,7 +42,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Every connection is taken. How long for, nobody knows.
+    /// Every connection is taken, or a row is. How long for, nobody knows.
     pub fn busy() -> Fault {
         Fault::Overloaded { retry_after_seconds: in_a_moment() }
     }

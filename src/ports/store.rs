@@ -55,7 +55,7 @@ pub enum StoreError {
     #[error("the session was lost: {0}")]
     Lost(String),
     /// More callers want a connection than may wait for one: nothing was executed.
-    #[error("too many callers wait for a connection")]
+    #[error("no connection was free in time")]
     Busy,
     /// A value is taken that must be unique (23505), by constraint name.
     #[error("unique constraint {constraint} is violated")]

@@ -251,7 +251,9 @@ async fn a_full_queue_turns_away_with_a_time_to_come_back_and_is_normal_afterwar
         assert_says_when(&reply);
         match reply.code().as_str() {
             "overloaded" => {
-                reply.refused(503, "overloaded", "unknown", "same_key");
+                let reply = reply.refused(503, "overloaded", "unknown", "same_key");
+                let detail = reply.text("detail");
+                assert!(detail.contains("the database is slow, or many requests wait"), "{detail}");
                 turned_away += 1;
             }
             _ => drop(reply.refused(409, "concurrent_conflict", "no", "same_key")),

@@ -135,6 +135,22 @@ async fn money_needs_a_key_and_nothing_else_does() {
     service.finish().await;
 }
 
+/// Nobody has such an id, and that is not what helps somebody who wants to make a user.
+#[tokio::test]
+async fn a_user_is_made_under_a_uuid_only_and_who_tries_another_id_is_told() {
+    let service = Service::start().await;
+    let api = &service.api;
+    for id in ["nope", "7", "0190a000-0000-7000-8000-00000000000", "%7B%7D"] {
+        let path = format!("/api/users/{id}");
+        let reply = api.try_write(Method::PUT, &path, None, &json!({})).await.expect("an answer");
+        assert_eq!((reply.status.as_u16(), reply.code().as_str()), (404, "user_not_found"));
+        assert!(reply.text("detail").contains("must be a UUID, of your choice"), "{reply:?}");
+        let reply = api.get(&path).await.expect(404);
+        assert!(reply.text("detail").starts_with("No user has this id."), "{reply:?}");
+    }
+    service.finish().await;
+}
+
 /// Bad bodies and the members they name; `PUT` takes the same but for the money.
 #[tokio::test]
 async fn a_bad_user_is_refused_by_name() {

@@ -42,6 +42,7 @@ pub(super) fn head() -> impl Filter<Extract = (Arc<Head>,), Error = Rejection> +
 /// All routes of the public address, the busiest first and by itself: each further one costs a look
 /// at the path, each box around it an allocation.
 pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Routes {
+    let door = if context.options().ops_apart { Door::Public } else { Door::Only };
     let api = orders::get(context.clone())
         .or(orders::list(context.clone()))
         .unify()
@@ -66,7 +67,7 @@ pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Rout
         .or(sales::create(context.clone()))
         .unify()
         .boxed();
-    let pages = storefront::page()
+    let pages = storefront::page(door)
         .or(storefront::assets())
         .unify()
         .or(docs::openapi())
@@ -76,8 +77,8 @@ pub(super) fn public_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Rout
         .or(docs::problems())
         .unify()
         .boxed();
-    let operator = operator(context, Door::Public);
-    let rest = api.or(operator).unify().or(pages).unify().recover(|_| reject(Door::Public)).unify();
+    let operator = operator(context, door);
+    let rest = api.or(operator).unify().or(pages).unify().recover(move |_| reject(door)).unify();
     orders::place(context.clone()).or(rest.boxed()).unify().boxed()
 }
 
@@ -87,9 +88,11 @@ pub(super) fn operator_routes<S: Store, R: Reads>(context: &Context<S, R>) -> Ro
 }
 
 fn operator<S: Store, R: Reads>(context: &Context<S, R>, door: Door) -> Routes {
-    ops::livez()
-        .or(ops::readyz(context.clone()))
-        .unify()
+    let health = ops::livez().or(ops::readyz(context.clone())).unify();
+    if !door.has("/metrics") {
+        return health.boxed();
+    }
+    health
         .or(ops::metrics(context.clone(), door))
         .unify()
         .or(ops::audit(context.clone(), door))
@@ -152,8 +155,7 @@ where
         response
     };
     if let Some(Unrouted(door)) = response.extensions_mut().remove::<Unrouted>() {
-        let route = route.filter(|route| door.has(route.template));
-        response = unrouted(asked.head.path(), &asked.method, route).into_response();
+        response = unrouted(asked.head.path(), &asked.method, route, door).into_response();
     }
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -218,16 +220,17 @@ fn unaddressed() -> Problem {
     Problem::invalid(&[FieldError { field: "Host".to_owned(), message }])
 }
 
-fn unrouted(path: &str, method: &Method, route: Option<&'static routes::Route>) -> Problem {
-    if let Some(route) = route {
+fn unrouted(path: &str, method: &Method, route: Option<&routes::Route>, door: Door) -> Problem {
+    if let Some(route) = route.filter(|route| door.has(route.template)) {
         let detail = format!("{path} has {}, not {method}. Nothing was executed.", route.allow);
         return Problem::new(problem::METHOD_NOT_ALLOWED, detail).allow(route.allow);
     }
     let trimmed = path.trim_end_matches('/');
-    let detail = if matches!(trimmed, "/api/purchase" | "/api/purchases") {
+    let old_word = matches!(trimmed, "/api/purchase" | "/api/purchases");
+    let detail = if old_word && door.has("/api/orders") {
         "It is called an order here: POST /api/orders. Nothing was executed."
     } else {
-        "There is nothing at this path; /docs lists every operation. Nothing was executed."
+        door.absent(route.map_or("", |route| route.template))
     };
     Problem::new(problem::ROUTE_NOT_FOUND, detail)
 }

@@ -14,24 +14,48 @@ use super::context::{Context, Phase};
 use super::dto::AuditDto;
 use super::endpoint::{head, with};
 use super::head::Head;
-use super::problem::{self, Problem};
+use super::problem::Problem;
 use crate::ports::read::Reads;
 use crate::ports::store::Store;
 
 /// Which door a request came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
-    /// The public address.
+    /// The only address: everything is behind it.
+    Only,
+    /// The public address, where the operator has another.
     Public,
     /// `FLASHDEAL_OPS_LISTEN`, trusted as a whole.
     Operator,
 }
 
+/// What the operator's address has; the second half is behind no other door.
+const OPERATORS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/api/audit"];
+
 impl Door {
     /// Whether this path is behind this door at all.
     pub(super) fn has(self, template: &str) -> bool {
-        let operators = ["/livez", "/readyz", "/metrics", "/api/audit"];
-        self == Door::Public || operators.contains(&template)
+        match self {
+            Door::Only => true,
+            Door::Public => !OPERATORS[2..].contains(&template),
+            Door::Operator => OPERATORS.contains(&template),
+        }
+    }
+
+    /// What one is told who finds nothing at a path behind this door.
+    pub(super) fn absent(self, template: &str) -> &'static str {
+        match self {
+            Door::Operator => {
+                "This address has /livez, /readyz, /metrics and /api/audit, nothing else. \
+                 Nothing was executed."
+            }
+            Door::Public if OPERATORS.contains(&template) => {
+                "This lives on the operator's address (FLASHDEAL_OPS_LISTEN). Nothing was executed."
+            }
+            Door::Only | Door::Public => {
+                "There is nothing at this path; /docs lists every operation. Nothing was executed."
+            }
+        }
     }
 }
 
@@ -93,11 +117,7 @@ pub(super) fn audit<S: Store, R: Reads>(
 fn admit<S, R>(context: &Context<S, R>, head: &Head, door: Door) -> Result<(), Problem> {
     match door {
         Door::Operator => Ok(()),
-        Door::Public if context.options().ops_apart => Err(Problem::new(
-            problem::ROUTE_NOT_FOUND,
-            "This lives on the operator's address (FLASHDEAL_OPS_LISTEN).",
-        )),
-        Door::Public => require_admin(authenticate(context, head)?),
+        Door::Only | Door::Public => require_admin(authenticate(context, head)?),
     }
 }
 

@@ -114,7 +114,7 @@ problems! {
         "Wait for `Retry-After` seconds, then try again with the same key. This attempt was not executed and never will be.";
     INTERNAL = "internal", 500, Unknown, SameKey, "Something is wrong here",
         "A defect on our side, logged under the request id in `instance`. Ask again with the same key to learn how it ended.";
-    OVERLOADED = "overloaded", 503, Unknown, SameKey, "More requests than can be decided",
+    OVERLOADED = "overloaded", 503, Unknown, SameKey, "No place was free in time",
         "Wait for `Retry-After` seconds, then try again with the same key. This attempt was not executed and never will be; an earlier one with the key may have been.";
     DRAINING = "draining", 503, Unknown, SameKey, "This instance is shutting down",
         "Try again with the same key; another instance answers. This attempt was not executed and never will be.";

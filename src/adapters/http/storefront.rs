@@ -4,18 +4,28 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use bytes::Bytes;
+
 use super::answer::{Handled, file, respond};
+use super::ops::Door;
 use super::problem::{self, Problem};
 
 const PAGE: &str = include_str!("assets/index.html");
 const SCRIPT: &str = include_str!("assets/app.js");
 const STYLE: &str = include_str!("assets/style.css");
 
+/// A link that leads nowhere when metrics live on the operator's address.
+const METRICS_LINK: &str = "    <a href=\"/metrics\">Metrics</a>\n";
+
 /// `GET /`
-pub(super) fn page() -> BoxedFilter<(Response,)> {
+pub(super) fn page(door: Door) -> BoxedFilter<(Response,)> {
+    let page = match door.has("/metrics") {
+        true => Bytes::from_static(PAGE.as_bytes()),
+        false => Bytes::from(PAGE.replace(METRICS_LINK, "")),
+    };
     warp::path::end()
         .and(warp::get())
-        .then(|| async { file("text/html; charset=utf-8", PAGE) })
+        .map(move || file("text/html; charset=utf-8", page.clone()))
         .boxed()
 }
 

@@ -81,6 +81,16 @@ pub(super) fn user_in_path(text: &str) -> Result<UserId, Problem> {
     Id::parse(&query::segment(text)).ok_or_else(absent)
 }
 
+/// The id of a user to be made.
+fn chosen_in_path(text: &str) -> Result<UserId, Problem> {
+    user_in_path(text).map_err(|_| {
+        Problem::new(
+            problem::USER_NOT_FOUND,
+            "The id in the path must be a UUID, of your choice. Nothing was executed.",
+        )
+    })
+}
+
 /// There is no such user.
 pub(super) fn absent() -> Problem {
     Problem::new(problem::USER_NOT_FOUND, "No user has this id. Nothing was executed.")
@@ -127,7 +137,7 @@ async fn handle_put<S: Store, R: Reads, B: bytes::Buf, E>(
     body: impl Stream<Item = Result<B, E>>,
 ) -> Handled {
     require_service(authenticate(context, head)?)?;
-    let user_id = user_in_path(id)?;
+    let user_id = chosen_in_path(id)?;
     let mut body = read_object(head, body).await?;
     let name = body.optional("name", fields::text);
     let external_id = body.optional("external_id", fields::text);

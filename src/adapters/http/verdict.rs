@@ -131,7 +131,7 @@ pub(super) fn failed(fault: &Fault) -> Problem {
         .retry_after(in_a_moment()),
         Fault::Overloaded { retry_after_seconds } => Problem::new(
             problem::OVERLOADED,
-            "Too many requests wait. This attempt was not executed and never will be; try again with the same key.",
+            "No place was free in time: the database is slow, or many requests wait. This attempt was not executed and never will be; try again with the same key.",
         )
         .retry_after(*retry_after_seconds),
         Fault::Draining => Problem::new(

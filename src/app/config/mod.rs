@@ -125,6 +125,9 @@ impl Settings {
         let jwt_secret = read_secret(&mut reader, raw);
         let auth = read_auth(&mut reader, raw, listen, &token, jwt_secret.as_deref());
         let mut warnings = auth_warnings(raw, &auth, jwt_secret.is_some());
+        if let AuthMode::Jwt(verifier) = &auth {
+            warnings.extend_from_slice(verifier.warnings());
+        }
         let ops_listen = choices::ops_listen(&mut reader, raw);
         warnings.extend(read_open_doors(&mut reader, raw, ops_listen));
         let r = &mut reader;

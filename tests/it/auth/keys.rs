@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::tokens::{PUBLIC, claims, eddsa, refused};
 use crate::support::Service;
 use crate::support::api::Api;
-use crate::support::data_dir::until;
+use crate::support::data_dir::{DataDir, until};
 use crate::support::openssl::rsa_key;
-use crate::support::process::run;
+use crate::support::process::{ServeProcess, run};
 use crate::support::service::{SECRET, scratch, secret_file};
 
 /// An RSA key and its public half.
@@ -42,6 +42,20 @@ impl Rsa {
 
 fn ed25519() -> Value {
     json!({ "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": PUBLIC })
+}
+
+/// The key of RFC 7515, appendix A.3; nobody here can use it.
+fn ec() -> Value {
+    json!({
+        "kty": "EC", "crv": "P-256", "kid": "ec",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    })
+}
+
+/// Of a kind that came later.
+fn newest() -> Value {
+    json!({ "kty": "AKP", "alg": "ML-DSA-44", "kid": "akp", "pub": "AAAA" })
 }
 
 /// Puts keys in place as a deployment does: a new file, renamed.
@@ -85,8 +99,8 @@ async fn keys_rotate_without_a_restart() {
     assert!(admits(api, &old.token(Some("old"))).await);
     assert!(admits(api, &old.token(None)).await);
     assert!(!admits(api, &new.token(Some("new"))).await);
-    // Both, and one of another kind: each opens under its own name only.
-    publish(&file, &[new.public(), old.public(), ed25519()]);
+    // Both, one of another kind, and two that nobody here can use: each opens under its own name.
+    publish(&file, &[ec(), new.public(), old.public(), newest(), ed25519()]);
     until("the new key is accepted", async || admits(api, &new.token(Some("new"))).await).await;
     assert!(admits(api, &old.token(Some("old"))).await);
     assert!(admits(api, &eddsa(&claims(), Some("ed"))).await);
@@ -112,9 +126,11 @@ async fn a_file_that_went_wrong_keeps_the_old_keys_until_it_is_right_again() {
     let service = service_on(&file).await;
     let api = &service.api;
     let look = std::time::Duration::from_millis(2_200);
-    let wrong: [(&str, &dyn Fn()); 4] = [
+    let wrong: [(&str, &dyn Fn()); 6] = [
         ("half a file", &|| std::fs::write(&file, r#"{"keys":[{"kty":"RSA","#).expect("a file")),
         ("no keys", &|| publish(&file, &[])),
+        ("no key that can be used", &|| publish(&file, &[ec(), newest()])),
+        ("a shared key", &|| publish(&file, &[new.public(), json!({"kty": "oct", "k": "AQAB"})])),
         ("a private key", &|| {
             let mut key = new.public();
             key["d"] = json!("AQAB");
@@ -196,6 +212,36 @@ async fn shared_secrets_rotate_without_a_restart() {
     service.finish().await;
 }
 
+/// Who starts with a provider's keys can buy, and is told which of them are of no use.
+#[tokio::test]
+async fn a_start_with_public_keys_only_says_who_signs_and_which_keys_are_left_out() {
+    let data_dir = DataDir::fresh("auth_foreign");
+    let file = scratch("auth_foreign_keys").join("jwks.json");
+    publish(&file, &[ec(), ed25519(), newest()]);
+    let environment = data_dir.environment(&[
+        ("FLASHDEAL_AUTH", "jwt"),
+        ("FLASHDEAL_JWKS_FILE", file.to_str().expect("UTF-8")),
+        ("FLASHDEAL_LOG", "info"),
+    ]);
+    let (process, log) = ServeProcess::logged("auth_foreign_log", &environment).await;
+    let banner = &process.banner;
+    assert!(banner.contains("Bearer $TOKEN\"") && banner.contains("whoever signs"), "{banner}");
+    assert!(!banner.contains("flashdeal token"), "it could not sign: {banner}");
+    let (_, body) = banner.split_once("-d '").expect("a body");
+    let body = body.split('\'').next().and_then(|body| serde_json::from_str(body).ok());
+    let signed = process.api.with_token(&eddsa(&claims(), Some("ed")));
+    signed.post("/api/orders", "my-first-click", &body.expect("JSON")).await.expect(201);
+    let all = process.end_of_log(&log).await;
+    let told = |line: &&Value| line.to_string().contains("left out");
+    let told: Vec<&Value> = all.iter().filter(told).collect();
+    let [line] = told.as_slice() else { panic!("one warning: {all:?}") };
+    let said = line["message"].as_str().unwrap_or_default();
+    assert_eq!(line["level"], "WARN");
+    for part in [r#"key "ec" is of kty "EC""#, r#"key "akp" is of kty "AKP""#] {
+        assert!(said.contains(part) && !said.contains("Some"), "{said}");
+    }
+}
+
 /// What a start refuses, in one sentence that repeats nothing of the file.
 #[tokio::test]
 async fn key_files_that_admit_everyone_are_refused_at_the_start() {
@@ -226,6 +272,7 @@ async fn key_files_that_admit_everyone_are_refused_at_the_start() {
         ("FLASHDEAL_JWKS_FILE", jwks(&[other]), 0o644, "another algorithm"),
         ("FLASHDEAL_JWKS_FILE", jwks(&many), 0o644, "at most 16"),
         ("FLASHDEAL_JWKS_FILE", jwks(&[json!({"kty": "oct", "k": "cGxhbnRlZA"})]), 0o644, "public"),
+        ("FLASHDEAL_JWKS_FILE", jwks(&[ec()]), 0o644, "key \"ec\" is of kty \"EC\""),
         ("FLASHDEAL_JWKS_FILE", "planted".to_owned(), 0o644, "expected"),
     ] {
         let file = place.join("file");

@@ -120,6 +120,47 @@ async fn a_token_with_a_wrong_claim_is_refused() {
     service.finish().await;
 }
 
+/// Who signs tokens learns which claim does not fit, and what would.
+#[tokio::test]
+async fn a_claim_that_does_not_fit_is_named_with_what_is_accepted() {
+    let service = Service::start_jwt().await;
+    let time = "must be a number of seconds since 1970";
+    let mut table = vec![("aud", json!(7), "must be a string or a list of strings")];
+    for name in ["exp", "nbf"] {
+        for value in [json!("1795000000"), json!(null), json!(true), json!(-1), json!(1e30)] {
+            table.push((name, value, time));
+        }
+    }
+    for value in [json!(["flashdeal"]), json!(null), json!(7)] {
+        table.push(("iss", value, "must be one string"));
+    }
+    table.push(("role", json!(["admin"]), "accepted are buyer, service and admin"));
+    table.push(("sub", json!(7), "must be a string"));
+    let mut told = Vec::new();
+    for (name, value, said) in table {
+        let mut claims = claims();
+        claims[name] = value.clone();
+        told.push((format!("the token's {name} "), said, format!("{name} {value}"), claims));
+    }
+    for (name, said) in [
+        ("exp", "a number of seconds since 1970"),
+        ("iss", "issuer"),
+        ("aud", "whom it is for"),
+        ("role", "accepted are buyer, service and admin"),
+    ] {
+        let what = format!("no {name}");
+        told.push((format!("the token lacks {name}"), said, what, with(name, Value::Null)));
+    }
+    for (start, said, what, claims) in told {
+        let reply = service.api.with_token(&hs256(&claims)).get("/api/users").await;
+        refused(&reply, &what);
+        let detail = reply.text("detail");
+        assert!(detail.contains(&start) && detail.contains(said), "{what}: {detail}");
+        assert!(!detail.contains("1795"), "nothing of the token is told back: {detail}");
+    }
+    service.finish().await;
+}
+
 #[tokio::test]
 async fn a_token_with_a_wrong_signature_is_refused() {
     let service = Service::start_jwt().await;

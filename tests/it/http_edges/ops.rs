@@ -1,6 +1,7 @@
 //! The operator's own address, and what stays off the public one.
 
 use bytes::Bytes;
+use flashdeal::adapters::http::HttpReply;
 use http::{Method, Request};
 
 use super::{text, unjudged};
@@ -36,7 +37,38 @@ async fn metrics_and_audit_live_on_the_operators_address_only() {
     }
     let audit = operator.get("/api/audit").await.expect(200);
     assert_eq!(audit.body["balanced"], true);
+    // Nor by another method, which would tell that there is something.
+    for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+        for path in ["/metrics", "/metrics/", "/api/audit", "/api/audit/"] {
+            let reply = sent(&service.admin(), method, path).await;
+            assert_eq!(reply.status.as_u16(), 404, "{method} {path}: {reply:?}");
+            assert_eq!(text(&reply, "allow"), "", "{method} {path}");
+        }
+        let elsewhere = sent(&service.api, method, "/livez").await;
+        let has = ["GET", "HEAD"].contains(&method);
+        assert_eq!(elsewhere.status.as_u16(), if has { 200 } else { 405 }, "{method} /livez");
+    }
     service.finish().await;
+}
+
+async fn sent(api: &Api, method: &str, path: &str) -> HttpReply {
+    let request = Request::builder().method(method).uri(path).body(Bytes::new());
+    unjudged(api, request.expect("a request")).await
+}
+
+/// The page leads to metrics where they are, and nowhere else.
+#[tokio::test]
+async fn the_page_links_to_metrics_only_where_they_are() {
+    let (apart, _operator) = start().await;
+    let together = Service::start().await;
+    for (service, links) in [(&apart, 0), (&together, 1)] {
+        let page = service.api.get("/").await.expect(200);
+        let page = String::from_utf8_lossy(&page.bytes).into_owned();
+        assert_eq!(page.matches("/metrics").count(), links, "{page}");
+        assert!(page.contains("href=\"/docs\"") && page.ends_with("</html>\n"), "{page}");
+    }
+    apart.finish().await;
+    together.finish().await;
 }
 
 /// It has four paths and no others: no order, no page, and no word of what the other address has.
@@ -52,11 +84,16 @@ async fn the_operators_address_sells_nothing() {
         (Method::GET, "/"),
         (Method::GET, "/docs"),
         (Method::GET, "/openapi.yaml"),
+        (Method::GET, "/api/purchase"),
+        (Method::GET, "/metrics/x"),
     ] {
         let request = Request::builder().method(method.clone()).uri(path).body(Bytes::new());
         let reply = unjudged(&operator, request.expect("a request")).await;
         assert_eq!(reply.status.as_u16(), 404, "{method} {path}: {reply:?}");
         assert_eq!(text(&reply, "content-type"), "application/problem+json");
+        let said = String::from_utf8_lossy(&reply.body).into_owned();
+        assert!(said.contains("/livez, /readyz, /metrics and /api/audit, nothing else"), "{said}");
+        assert!(!said.contains("/docs") && !said.contains("/api/orders"), "{said}");
     }
     let request = Request::builder().method(Method::POST).uri("/metrics").body(Bytes::new());
     let reply = unjudged(&operator, request.expect("a request")).await;
