@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use flashdeal::app::cli::Cli;
-use flashdeal::app::{commands, log_writer};
+use flashdeal::app::{command_line, commands, log_writer};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = command_line::read();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {

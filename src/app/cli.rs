@@ -155,22 +155,22 @@ pub enum ImportCommand {
 pub struct SeedArgs {
     /// How many users, 1 to 1000000
     #[arg(long)]
-    pub users: u32,
+    pub users: String,
     /// What each wallet holds, such as 100.00
     #[arg(long)]
     pub balance: String,
     /// Units to sell, 0 to 1000000000
     #[arg(long)]
-    pub stock: u32,
+    pub stock: String,
     /// Price of one unit, such as 9.90
     #[arg(long)]
     pub price: String,
     /// The sale's name
     #[arg(long, default_value = "Seeded sale")]
     pub name: String,
-    /// The most units one user may own [default: no limit]
+    /// The most units one user may own, 1 to 1000000 [default: no limit]
     #[arg(long)]
-    pub limit: Option<u32>,
+    pub limit: Option<String>,
 }
 
 /// For whom a token is.
@@ -186,7 +186,7 @@ pub struct TokenArgs {
     /// For the operator
     #[arg(long, group = "who")]
     pub admin: bool,
-    /// How long it is valid, such as 30m or 12h
+    /// How long it is valid, 1s to 24h, such as 30m or 12h
     #[arg(long, default_value = "1h")]
     pub ttl: String,
 }
@@ -229,7 +229,7 @@ pub struct RawSettings {
     #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
     /// A file with up to four HS256 keys, one a line, read again within seconds when it changes;
-    /// the first signs; its mode gives nothing to others (0640 or less)
+    /// the first signs; its mode gives others nothing (its last digit is 0, as in 0640)
     #[arg(long, global = true, env = "FLASHDEAL_JWT_SECRET_FILE", value_parser = any_path())]
     pub jwt_secret_file: Option<PathBuf>,
     /// A JWK set with public keys (RS256, EdDSA), read again within seconds when it changes
@@ -244,7 +244,7 @@ pub struct RawSettings {
     /// ISO 4217 code with two decimals, for the installation's whole life [default: USD]
     #[arg(long, global = true, env = "FLASHDEAL_CURRENCY")]
     pub currency: Option<String>,
-    /// Longest wait for one lock in the database [default: 2s]
+    /// Longest wait for one lock in the database, from 2ms [default: 2s]
     #[arg(long, global = true, env = "FLASHDEAL_LOCK_TIMEOUT")]
     pub lock_timeout: Option<String>,
     /// Longest wait of a caller for a decision, more than twice the lock's [default: 10s]

@@ -6,21 +6,19 @@ use std::process::ExitCode;
 use sqlx::Connection;
 
 use super::arguments::secrets_in_arguments;
-use super::cli::{Cli, Command, ImportCommand, TokenArgs};
-use super::config::{Settings, duration};
+use super::cli::{Cli, Command, ImportCommand, RawSettings};
+use super::config::{BadSettings, Settings};
 use super::database::{Database, DatabaseError};
 use super::log_writer::say;
 use super::operate::output::print;
 use super::operate::{export, import, rehearse, report, seed};
 use super::serve::{self, StartError};
 use super::signals::StopSignals;
-use super::{banner, telemetry};
+use super::{banner, telemetry, token};
 use crate::adapters::http::AuditDto;
 use crate::adapters::postgres::audit_unhurried;
 use crate::adapters::postgres::embedded::EmbeddedError;
 use crate::adapters::postgres::schema;
-use crate::adapters::token::{Caller, sign};
-use crate::domain::id::UserId;
 
 /// Bad input: a setting, a flag, a second `serve`.
 const EXIT_USAGE: u8 = 2;
@@ -29,24 +27,19 @@ const EXIT_FAILURE: u8 = 1;
 
 /// Runs a command to its end.
 pub async fn run(cli: Cli) -> ExitCode {
-    let mut settings = match Settings::read(&cli.settings) {
+    let command = cli.command.unwrap_or(Command::Serve);
+    let mut settings = match read(&cli.settings, &command) {
         Ok(settings) => settings,
-        Err(bad) => {
-            for line in bad.0 {
-                say(line);
-            }
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(bad) => return Failure::bad_values(bad).end(),
     };
     let arguments = std::env::args_os().map(|one| one.to_string_lossy().into_owned());
     settings.warnings.extend(secrets_in_arguments(arguments));
-    let command = cli.command.unwrap_or(Command::Serve);
     let unsaid = cli.settings.log.as_deref().is_none_or(str::is_empty);
     let quiet = command.is_operators() && unsaid;
     telemetry::start_logging(if quiet { "error" } else { &settings.log }, settings.log_format);
     let result = match command {
         Command::Serve => return run_serve(&settings).await,
-        Command::Token(args) => token(&settings, &args),
+        Command::Token(args) => token::run(&settings, &args),
         Command::Migrate => on_database(&settings, async |on| migrate(on, &settings).await).await,
         Command::Seed(args) => seed::run(&settings, &args).await,
         Command::Verify { json } => {
@@ -57,10 +50,18 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Export(args) => export::run(&settings, &args).await,
         Command::Import(ImportCommand::Users { file }) => import::run(&settings, &file).await,
     };
-    result.unwrap_or_else(|failure| {
-        say(failure.sentence);
-        ExitCode::from(failure.code)
-    })
+    result.unwrap_or_else(Failure::end)
+}
+
+/// Reads the settings, and looks at the command's own flags before anything is begun: every bad
+/// value of either is named.
+fn read(raw: &RawSettings, command: &Command) -> Result<Settings, Vec<String>> {
+    let of_flags = command.bad_values();
+    match Settings::read(raw) {
+        Ok(settings) if of_flags.is_empty() => Ok(settings),
+        Ok(_) => Err(of_flags),
+        Err(BadSettings(of_settings)) => Err([of_settings, of_flags].concat()),
+    }
 }
 
 impl Command {
@@ -69,23 +70,47 @@ impl Command {
         use Command::{Export, Import, Rehearse, Report};
         matches!(self, Rehearse(_) | Report(_) | Export(_) | Import(_))
     }
+
+    /// Bad values of flags that only this command takes, one sentence each.
+    fn bad_values(&self) -> Vec<String> {
+        let found = match self {
+            Command::Seed(args) => seed::Plan::read(args).err(),
+            Command::Token(args) => token::Wish::read(args).err(),
+            Command::Rehearse(args) => rehearse::Plan::read(args).err(),
+            _ => None,
+        };
+        found.unwrap_or_default()
+    }
 }
 
-/// A sentence and an exit code.
+/// Sentences, mostly one, and an exit code.
 pub(super) struct Failure {
     code: u8,
-    sentence: String,
+    sentences: Vec<String>,
 }
 
 impl Failure {
     /// The caller's own fault.
     pub(super) fn usage(sentence: impl Into<String>) -> Failure {
-        Failure { code: EXIT_USAGE, sentence: sentence.into() }
+        Failure::bad_values(vec![sentence.into()])
+    }
+
+    /// The same, more than once.
+    pub(super) fn bad_values(sentences: Vec<String>) -> Failure {
+        Failure { code: EXIT_USAGE, sentences }
     }
 
     /// Anything else.
     pub(super) fn other(error: impl std::fmt::Display) -> Failure {
-        Failure { code: EXIT_FAILURE, sentence: error.to_string() }
+        Failure { code: EXIT_FAILURE, sentences: vec![error.to_string()] }
+    }
+
+    /// Says what went wrong.
+    fn end(self) -> ExitCode {
+        for sentence in self.sentences {
+            say(sentence);
+        }
+        ExitCode::from(self.code)
     }
 }
 
@@ -215,24 +240,4 @@ async fn verify(database: &Database, settings: &Settings, json: bool) -> Done {
         print(&format!("{verdict} ({sales} sales, {wallets} wallets, {orders} orders)\n"))?;
     }
     Ok(if audit.balanced() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) })
-}
-
-fn token(settings: &Settings, args: &TokenArgs) -> Done {
-    let secret = settings.jwt_secret.as_deref().ok_or_else(|| {
-        Failure::usage("signing needs FLASHDEAL_JWT_SECRET or FLASHDEAL_JWT_SECRET_FILE")
-    })?;
-    let caller = match &args.user {
-        Some(id) => Caller::Buyer(
-            UserId::parse(id).ok_or_else(|| Failure::usage(format!("--user {id}: is no UUID")))?,
-        ),
-        None if args.admin => Caller::Admin,
-        None => Caller::Service,
-    };
-    let ttl = duration(&args.ttl).ok_or_else(|| {
-        Failure::usage(format!("--ttl {}: accepted is a time such as 30m or 12h", args.ttl))
-    })?;
-    let expires_at = jsonwebtoken::get_current_timestamp() + ttl.as_secs().max(1);
-    let token = sign(&settings.token, secret, caller, expires_at).map_err(Failure::other)?;
-    print(&format!("{token}\n"))?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use crate::adapters::postgres::connect::{self, SessionLimits};
 use crate::adapters::postgres::embedded::{EmbeddedError, EmbeddedOptions, EmbeddedServer, Found};
 use crate::adapters::postgres::schema::{self, SchemaError};
 use crate::adapters::postgres::servers::Servers;
-use crate::adapters::postgres::trust;
+use crate::adapters::postgres::{trust, words};
 use crate::ports::store::StoreError;
 
 /// The session that watches the database, and that of an audit.
@@ -44,7 +44,7 @@ pub enum DatabaseError {
     #[error("database: {0}")]
     Store(#[from] StoreError),
     /// The database said something else.
-    #[error("database: {0}")]
+    #[error("database: {}", words(.0))]
     Sqlx(#[from] sqlx::Error),
 }
 
@@ -200,7 +200,7 @@ async fn fit(
         Err(sqlx::Error::Database(error)) if !passing(&*error) => {
             return Err(sqlx::Error::Database(error).into());
         }
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(Err(words(&error))),
     };
     match trust::unfit(&mut connection, limits).await {
         Ok(objection) => {

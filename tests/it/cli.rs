@@ -1,5 +1,6 @@
 //! The command line: what it says of itself, and what each command does to a database.
 
+mod bad_values;
 mod books;
 mod laws;
 mod refusals;
@@ -72,6 +73,18 @@ async fn help_names_every_command_and_version_prints_one() {
     }
     for name in ["DATABASE_URL", "FLASHDEAL_LISTEN", "FLASHDEAL_SHUTDOWN_GRACE", "FLASHDEAL_AUTH"] {
         assert!(help.contains(name), "{name} is missing in\n{help}");
+    }
+    // What only some commands take stands in a section of its own, with what it means.
+    for (flag, meaning) in [
+        ("--users <USERS>", "1 to 1000000"),
+        ("--json", "JSON"),
+        ("--ttl <TTL>", "1s to 24h"),
+        ("--time-limit <TIME>", "1s to 10m"),
+        ("--metrics-url <URL>", "/metrics"),
+        ("--format <FORMAT>", "csv"),
+    ] {
+        let listed = help.lines().any(|line| line.contains(flag) && line.contains(meaning));
+        assert!(listed, "{flag} is missing in\n{help}");
     }
     let version = ended(&run(&["--version"], &[]).await, 0);
     assert_eq!(version, format!("flashdeal {}\n", env!("CARGO_PKG_VERSION")));

@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::time::timeout;
 
+use super::error::words;
 use super::servers::Servers;
 use super::trust::objection_to;
 
@@ -89,6 +90,8 @@ const PARAMETERS: &[&str] = &[
 ];
 /// Parameters that are about waiting only; the house has limits of its own.
 const IGNORED: &[&str] = &["connect_timeout", "keepalives", "keepalives_idle"];
+/// What `sslmode` may be, as in libpq.
+const TLS_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// Reads a `DATABASE_URL`. `search_path` (or `currentSchema`) names the schema to live in; a
 /// parameter that would be dropped in silence is refused, since it may be a wish for security.
@@ -107,6 +110,12 @@ pub fn parse_url(url: &str) -> Result<PgConnectOptions, String> {
             "search_path" | "currentSchema" => {
                 parameters.push(format!("options[search_path]={value}"));
             }
+            "sslmode" | "ssl-mode" if !TLS_MODES.contains(&value.to_lowercase().as_str()) => {
+                return Err(format!("its {name} is none of {}", TLS_MODES.join(", ")));
+            }
+            "port" if !value.parse::<u16>().is_ok_and(|port| port > 0) => {
+                return Err("its port is no number from 1 to 65535".to_owned());
+            }
             name if PARAMETERS.contains(&name) || name.starts_with("options[") => {
                 parameters.push(pair.to_owned());
             }
@@ -118,7 +127,7 @@ pub fn parse_url(url: &str) -> Result<PgConnectOptions, String> {
         }
     }
     let url = format!("{base}?{}", parameters.join("&"));
-    PgConnectOptions::from_str(&url).map_err(|error| error.to_string())
+    PgConnectOptions::from_str(&url).map_err(|error| words(&error))
 }
 
 /// Adds the house's limits and name to connection options.

@@ -36,6 +36,19 @@ pub fn store_error(error: Error) -> StoreError {
     }
 }
 
+/// What the driver or the server said, in words for people: without the line of the server's
+/// source that the driver adds, and without its own names for kinds of errors.
+pub fn words(error: &Error) -> String {
+    match error {
+        Error::Database(database) => database.message().to_owned(),
+        Error::Configuration(inner) => match inner.downcast_ref::<Error>() {
+            Some(inner) => words(inner),
+            None => inner.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
 fn by_sqlstate(sqlstate: String, constraint: Option<String>, message: &str) -> StoreError {
     let text = || format!("{sqlstate}: {message}");
     match sqlstate.as_str() {
@@ -101,6 +114,14 @@ pub(super) fn unreadable(what: &str, value: impl std::fmt::Display) -> StoreErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_said_once() {
+        let inner = Error::Configuration("no such mode".into());
+        let twice = Error::Configuration(Box::new(inner));
+        assert_eq!(words(&twice), "no such mode");
+        assert_eq!(words(&Error::PoolClosed), Error::PoolClosed.to_string());
+    }
 
     #[test]
     fn each_sqlstate_has_one_meaning() {

@@ -30,5 +30,5 @@ mod verify_laws;
 mod verify_repo;
 mod wallet_repo;
 
-pub use error::store_error;
+pub use error::{store_error, words};
 pub use verify_repo::audit_unhurried;

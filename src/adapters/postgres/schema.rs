@@ -7,7 +7,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use super::error::{DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE};
+use super::error::{DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, words};
 
 /// The migrations in this binary; the same files and table as `sqlx migrate run`.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -49,7 +49,7 @@ pub enum SchemaError {
     #[error("migration: {0}")]
     Migrate(#[from] MigrateError),
     /// The database did not answer.
-    #[error("database: {0}")]
+    #[error("database: {}", words(.0))]
     Database(#[from] sqlx::Error),
 }
 

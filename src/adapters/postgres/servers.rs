@@ -20,6 +20,7 @@ use sqlx::{ConnectOptions, PgConnection, Row};
 
 use super::connect::{SessionLimits, with_limits};
 use super::database_url::{DatabaseUrl, Wanted};
+use super::error::words;
 
 /// How long a server may take to open a session; `connect_timeout` says otherwise. libpq's manual
 /// recommends no less.
@@ -161,7 +162,9 @@ impl Servers {
                 Err(error) if self.servers.len() == 1 || refuses_login(&error) => {
                     return Err(error);
                 }
-                Err(error) => reasons.push(format!("{}: {error}", name(&self.servers[at]))),
+                Err(error) => {
+                    reasons.push(format!("{}: {}", name(&self.servers[at]), words(&error)));
+                }
             }
             at += 1;
         }

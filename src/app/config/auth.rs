@@ -9,27 +9,37 @@ use crate::adapters::secrets;
 use crate::adapters::token::{TokenOptions, Verifier};
 use crate::app::cli::RawSettings;
 
+/// In the place of a secret.
+const NOT_SHOWN: &str = "(not shown)";
+
 /// The secret to sign with, from the value or the file's first line; never repeated in a message.
 pub(super) fn read_secret(reader: &mut Reader, raw: &RawSettings) -> Option<Vec<u8>> {
-    let not_shown = "(not shown)";
-    match (said(raw.jwt_secret.as_ref()), path(raw.jwt_secret_file.as_ref())) {
-        (Some(secret), _) => match secrets::weakness(secret.as_bytes()) {
-            None => Some(secret.as_bytes().to_vec()),
-            Some(reason) => {
-                let accepted = format!("{reason}; `openssl rand -hex 32` makes one");
-                reader.fault("FLASHDEAL_JWT_SECRET", not_shown, accepted);
-                None
-            }
-        },
-        (None, Some(file)) => match secrets::read(&file) {
-            Ok(listed) => listed.into_iter().next(),
-            Err(reason) => {
-                reader.fault("FLASHDEAL_JWT_SECRET_FILE", file.display(), reason);
-                None
-            }
-        },
-        (None, None) => None,
+    let value = said(raw.jwt_secret.as_ref());
+    let file = path(raw.jwt_secret_file.as_ref());
+    let of_value = value.and_then(|secret| read_value(reader, secret));
+    let of_file = file.as_ref().and_then(|file| match secrets::read(file) {
+        Ok(listed) => listed.into_iter().next(),
+        Err(reason) => {
+            reader.fault("FLASHDEAL_JWT_SECRET_FILE", file.display(), reason);
+            None
+        }
+    });
+    if value.is_some() && file.is_some() {
+        // Whichever is not read would be the one that somebody believes in, and renews.
+        let accepted = "accepted is one of FLASHDEAL_JWT_SECRET and FLASHDEAL_JWT_SECRET_FILE, \
+                        and both are set";
+        reader.fault("FLASHDEAL_JWT_SECRET", NOT_SHOWN, accepted);
     }
+    of_value.or(of_file)
+}
+
+fn read_value(reader: &mut Reader, secret: &str) -> Option<Vec<u8>> {
+    if let Some(reason) = secrets::weakness(secret.as_bytes()) {
+        let accepted = format!("{reason}; `openssl rand -hex 32` makes one");
+        reader.fault("FLASHDEAL_JWT_SECRET", NOT_SHOWN, accepted);
+        return None;
+    }
+    Some(secret.as_bytes().to_vec())
 }
 
 /// The mode: open on loopback, said explicitly elsewhere.
@@ -69,11 +79,6 @@ pub(super) fn auth_warnings(raw: &RawSettings, auth: &AuthMode, secret: bool) ->
             "keys for tokens are set, and FLASHDEAL_AUTH is open: nobody is asked for a token; \
              FLASHDEAL_AUTH=jwt asks"
                 .to_owned(),
-        );
-    }
-    if said(raw.jwt_secret.as_ref()).is_some() && path(raw.jwt_secret_file.as_ref()).is_some() {
-        warnings.push(
-            "FLASHDEAL_JWT_SECRET is set, so FLASHDEAL_JWT_SECRET_FILE is not read".to_owned(),
         );
     }
     warnings

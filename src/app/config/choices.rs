@@ -1,13 +1,15 @@
 //! Single settings with their default, what is accepted, and how it is read.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::values::{self, Reader, network, origin, within};
+use super::values::{self, Reader, duration, network, origin, path, within};
 use super::{EngineChoice, LogFormat};
 use crate::adapters::http::AuthMode;
 use crate::adapters::postgres::embedded::LOG_FILES;
@@ -16,6 +18,25 @@ use crate::app::cli::RawSettings;
 /// A session that idles in its transaction is ended before those who wait for its locks give up,
 /// and PostgreSQL counts in whole milliseconds.
 const LOCK_TIMEOUT_MIN: Duration = Duration::from_millis(2);
+/// More than twice the shortest wait for a lock, in whole milliseconds.
+const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(5);
+
+pub(super) fn data_dir(reader: &mut Reader, raw: &RawSettings) -> PathBuf {
+    let data_dir = path(raw.data_dir.as_ref()).unwrap_or_else(|| PathBuf::from(".flashdeal"));
+    if !may_be_directory(&data_dir) {
+        let accepted = "accepted is a directory, or a path where one can be made";
+        reader.fault("FLASHDEAL_DATA_DIR", data_dir.display(), accepted);
+    }
+    data_dir
+}
+
+/// Whether nothing but a directory is there, as far as can be seen; who uses it says the rest.
+fn may_be_directory(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(found) => found.is_dir(),
+        Err(error) => error.kind() != ErrorKind::NotADirectory,
+    }
+}
 
 pub(super) fn wal_files(reader: &mut Reader, raw: &RawSettings) -> u16 {
     let (name, accepted) = ("FLASHDEAL_WAL_FILES", "accepted is an integer from 0 to 64");
@@ -77,17 +98,32 @@ pub(super) fn max_queue(reader: &mut Reader, raw: &RawSettings) -> usize {
     many(reader, "FLASHDEAL_MAX_QUEUE", raw.max_queue.as_ref())
 }
 
-/// Each wait ends before the one around it.
-pub(super) fn times_nest(reader: &mut Reader, lock_timeout: Duration, request_timeout: Duration) {
-    if lock_timeout < LOCK_TIMEOUT_MIN {
-        let accepted = "accepted is a duration from 2ms, so that shorter limits fit below it";
-        reader.fault("FLASHDEAL_LOCK_TIMEOUT", format_args!("{lock_timeout:?}"), accepted);
-    }
-    if request_timeout <= lock_timeout * 2 {
+/// The waits for a lock and for a decision: each ends before the one around it.
+pub(super) fn nested_times(reader: &mut Reader, raw: &RawSettings) -> (Duration, Duration) {
+    let faults = reader.0.len();
+    let lock_timeout = reader.read(
+        "FLASHDEAL_LOCK_TIMEOUT",
+        raw.lock_timeout.as_ref(),
+        Duration::from_secs(2),
+        "accepted is a time from 2ms to 24h, less than half of FLASHDEAL_REQUEST_TIMEOUT, such as \
+         500ms or 2s",
+        |text| duration(text).filter(|time| *time >= LOCK_TIMEOUT_MIN),
+    );
+    let request_timeout = reader.read(
+        "FLASHDEAL_REQUEST_TIMEOUT",
+        raw.request_timeout.as_ref(),
+        Duration::from_secs(10),
+        "accepted is a time from 5ms to 24h, more than twice FLASHDEAL_LOCK_TIMEOUT, such as 5s \
+         or 1m",
+        |text| duration(text).filter(|time| *time >= REQUEST_TIMEOUT_MIN),
+    );
+    // A default in the place of a bad value is not what anybody said.
+    if reader.0.len() == faults && request_timeout <= lock_timeout * 2 {
         let accepted = "must be more than twice FLASHDEAL_LOCK_TIMEOUT, so that the database gives \
                         up before the caller does";
         reader.fault("FLASHDEAL_REQUEST_TIMEOUT", format_args!("{request_timeout:?}"), accepted);
     }
+    (lock_timeout, request_timeout)
 }
 
 /// How many callers a service holds unless it is said.

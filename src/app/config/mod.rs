@@ -16,7 +16,8 @@ use ipnet::IpNet;
 
 use auth::{auth_warnings, read_auth, read_open_doors, read_secret};
 pub use values::duration;
-use values::{Reader, path, said};
+use values::said;
+pub(in crate::app) use values::{Reader, within};
 
 use crate::adapters::http::AuthMode;
 use crate::adapters::postgres::servers::Servers;
@@ -131,9 +132,12 @@ impl Settings {
         let ops_listen = choices::ops_listen(&mut reader, raw);
         warnings.extend(read_open_doors(&mut reader, raw, ops_listen));
         let r = &mut reader;
+        let database = read_database(r, raw);
+        let data_dir = choices::data_dir(r, raw);
+        let (lock_timeout, request_timeout) = choices::nested_times(r, raw);
         let settings = Settings {
-            database: read_database(r, raw),
-            data_dir: path(raw.data_dir.as_ref()).unwrap_or_else(|| PathBuf::from(".flashdeal")),
+            database,
+            data_dir,
             wal_files: choices::wal_files(r, raw),
             listen,
             engine: choices::engine(r, raw),
@@ -147,12 +151,8 @@ impl Settings {
             token,
             jwt_secret,
             currency: choices::currency(r, raw),
-            lock_timeout: r.duration("FLASHDEAL_LOCK_TIMEOUT", raw.lock_timeout.as_ref(), 2),
-            request_timeout: r.duration(
-                "FLASHDEAL_REQUEST_TIMEOUT",
-                raw.request_timeout.as_ref(),
-                10,
-            ),
+            lock_timeout,
+            request_timeout,
             shutdown_grace: r.duration("FLASHDEAL_SHUTDOWN_GRACE", raw.shutdown_grace.as_ref(), 30),
             max_queue: choices::max_queue(r, raw),
             rate_per_user: choices::rate_per_user(r, raw, &auth),
@@ -167,7 +167,6 @@ impl Settings {
             auth,
             warnings,
         };
-        choices::times_nest(r, settings.lock_timeout, settings.request_timeout);
         if reader.0.is_empty() { Ok(settings) } else { Err(BadSettings(reader.0)) }
     }
 }
@@ -263,10 +262,18 @@ mod tests {
         for wrong in ["", "5", "s", "0s", "-1s", "25h", "1.5s", "99999999999999999999s"] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
-        for wrong in ["6s", "1ms"] {
-            let lock_timeout = Some(wrong.to_owned());
-            let found = faults(RawSettings { lock_timeout, ..RawSettings::default() });
-            assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+        let text = |text: &str| Some(text.to_owned());
+        for (lock, request, named) in [
+            ("6s", "", "REQUEST_TIMEOUT=10s: must be more than twice"),
+            ("1s", "2s", "REQUEST_TIMEOUT=2s: must be more than twice"),
+            ("1ms", "", "LOCK_TIMEOUT=1ms: accepted is a time from 2ms to 24h"),
+            ("", "4ms", "REQUEST_TIMEOUT=4ms: accepted is a time from 5ms to 24h"),
+            ("6s", "x", "REQUEST_TIMEOUT=x: accepted is a time"),
+        ] {
+            let (lock_timeout, request_timeout) = (text(lock), text(request));
+            let raw = RawSettings { lock_timeout, request_timeout, ..RawSettings::default() };
+            let found = faults(raw);
+            assert!(found.len() == 1 && found[0].contains(named), "{lock} {request}: {found:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 /// Collects faults while values are read.
-pub(super) struct Reader(pub(super) Vec<String>);
+pub(in crate::app) struct Reader(pub(in crate::app) Vec<String>);
 
 impl Reader {
     /// Notes a bad value.
@@ -35,6 +35,21 @@ impl Reader {
                 default
             }
         }
+    }
+
+    /// Reads the value of a flag; an empty one is a value too.
+    pub(in crate::app) fn flag<T>(
+        &mut self,
+        flag: &str,
+        text: &str,
+        accepted: impl Display,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = parse(text);
+        if value.is_none() {
+            self.0.push(format!("{flag} {text}: {accepted}"));
+        }
+        value
     }
 
     /// Reads a time.
@@ -94,7 +109,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 }
 
 /// A whole number within bounds.
-pub(super) fn within(text: &str, min: u32, max: u32) -> Option<u32> {
+pub(in crate::app) fn within(text: &str, min: u32, max: u32) -> Option<u32> {
     text.parse().ok().filter(|number| (min..=max).contains(number))
 }
 

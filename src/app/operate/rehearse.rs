@@ -28,7 +28,7 @@ use crate::adapters::postgres::rehearsal_repo::order_ids;
 use crate::adapters::postgres::seed_repo::insert_users;
 use crate::app::cli::RehearseArgs;
 use crate::app::commands::{Done, Failure};
-use crate::app::config::{Settings, duration};
+use crate::app::config::{Reader, Settings, duration};
 use crate::app::serve::{self, Running};
 use crate::domain::Instant;
 use crate::domain::id::{SaleId, UserId};
@@ -48,7 +48,7 @@ const TIME_LIMIT_MAX: Duration = Duration::from_secs(600);
 const ANSWER_SLACK: Duration = Duration::from_secs(5);
 
 /// What was asked for, checked.
-struct Plan {
+pub(in crate::app) struct Plan {
     buyers: u32,
     doubles: u32,
     stock: u32,
@@ -58,7 +58,7 @@ struct Plan {
 
 /// Rehearses a sale.
 pub(in crate::app) async fn run(settings: &Settings, args: &RehearseArgs) -> Done {
-    let plan = Plan::read(args)?;
+    let plan = Plan::read(args).map_err(Failure::bad_values)?;
     let mut interrupts = Interrupts::listen()?;
     let stage = Stage::set(settings, &mut interrupts).await?;
     let done = on_stage(&stage, &plan, &mut interrupts).await;
@@ -70,19 +70,26 @@ pub(in crate::app) async fn run(settings: &Settings, args: &RehearseArgs) -> Don
 }
 
 impl Plan {
-    fn read(args: &RehearseArgs) -> Result<Plan, Failure> {
+    /// Reads the flags.
+    ///
+    /// # Errors
+    /// All bad values, one sentence each.
+    pub(in crate::app) fn read(args: &RehearseArgs) -> Result<Plan, Vec<String>> {
         let &RehearseArgs { buyers, stock, connections, duplicates, .. } = args;
+        let mut reader = Reader(Vec::new());
         let doubles = duplicates.unwrap_or(buyers / 10);
-        if doubles > buyers {
-            return Err(Failure::usage(format!(
-                "--duplicates {doubles}: accepted is at most the number of buyers, {buyers}"
-            )));
-        }
-        let text = &args.time_limit;
+        let accepted = format_args!("accepted is at most the number of buyers, {buyers}");
+        reader.flag("--duplicates", &doubles.to_string(), accepted, |_| {
+            (doubles <= buyers).then_some(())
+        });
         let limits = Duration::from_secs(1)..=TIME_LIMIT_MAX;
-        let time_limit = duration(text).filter(|time| limits.contains(time)).ok_or_else(|| {
-            Failure::usage(format!("--time-limit {text}: accepted is a time from 1s to 10m"))
-        })?;
+        let accepted = "accepted is a time from 1s to 10m";
+        let time_limit = reader.flag("--time-limit", &args.time_limit, accepted, |text| {
+            duration(text).filter(|time| limits.contains(time))
+        });
+        let Some(time_limit) = time_limit.filter(|_| doubles <= buyers) else {
+            return Err(reader.0);
+        };
         // A connection without a press would only be opened and closed.
         let connections = u32::from(connections).min(buyers + doubles);
         let connections = u16::try_from(connections).unwrap_or(u16::MAX);
