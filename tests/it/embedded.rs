@@ -4,7 +4,7 @@
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Output;
 
-use flashdeal::adapters::postgres::embedded::{EmbeddedOptions, EmbeddedServer};
+use flashdeal::adapters::postgres::embedded::{EmbeddedOptions, EmbeddedServer, Found};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use serde_json::Value;
@@ -139,12 +139,36 @@ async fn a_second_serve_is_refused_and_commands_find_the_first() {
     assert_eq!(said, "the books balance (4 sales, 1001 wallets, 19 orders)\n");
     assert_eq!(data_dir.postmaster(), server, "commands leave the server alone");
     process.api.get("/readyz").await.expect(200);
+    // A service that leaves does not wait for a command that is still there.
+    let beside = EmbeddedServer::start_or_attach(EmbeddedOptions::new(&data_dir.path)).await;
+    assert!(matches!(beside, Ok(Found::Attached(_))), "{beside:?}");
     stop(process, &data_dir).await;
+    drop(beside);
 
     // Without a service a command has a server for as long as it lives.
     let output = run(&["verify"], &environment).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(data_dir.servers(), Vec::<i32>::new());
+}
+
+/// The first to come starts a server and others find it; who cuts them would report damaged books.
+#[tokio::test]
+async fn commands_side_by_side_without_a_service_do_not_hurt_each_other() {
+    const ROUNDS: usize = 6;
+    let data_dir = DataDir::fresh("embedded-side-by-side");
+    let environment = data_dir.environment(&[]);
+    let verify = async || run(&["verify"], &environment).await;
+    let output = run(&["migrate"], &environment).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for round in 0..ROUNDS {
+        let (a, b, c, d, e) = tokio::join!(verify(), verify(), verify(), verify(), verify());
+        for output in [a, b, c, d, e] {
+            assert_eq!(output.status.code(), Some(0), "round {round}: {output:?}");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!(said, "the books balance (0 sales, 0 wallets, 0 orders)\n");
+        }
+        assert_eq!(data_dir.servers(), Vec::<i32>::new(), "the last one stops its server");
+    }
 }
 
 #[tokio::test]
@@ -191,7 +215,11 @@ async fn two_data_directories_live_side_by_side_and_one_may_have_a_long_path() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     stop(first, &plain).await;
     second.api.buy("other", BUYER, SALE).await.expect(201);
+    let socket_dir = second.banner.split_whitespace().skip_while(|word| *word != "-h").nth(1);
+    let socket_dir = std::path::PathBuf::from(socket_dir.expect("psql -h DIRECTORY"));
+    assert!(socket_dir.exists() && !socket_dir.starts_with(&deep.path), "{socket_dir:?}");
     stop(second, &deep).await;
+    assert!(!socket_dir.exists(), "{socket_dir:?} is in nobody's way");
 }
 
 /// The binary as an ordinary account that is not ours.

@@ -86,7 +86,7 @@ impl DataDir {
     pub(crate) async fn url(&self) -> String {
         let found = EmbeddedServer::start_or_attach(EmbeddedOptions::new(&self.path)).await;
         match found.expect("a server") {
-            Found::Attached(connection) => connection.url(),
+            found @ Found::Attached(_) => found.connection().url(),
             Found::Ours(_) => panic!("no service runs on {}", self.path.display()),
         }
     }

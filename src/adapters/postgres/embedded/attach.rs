@@ -1,7 +1,8 @@
 //! Becoming the owner of a home, or connecting to the owner's server.
 //!
 //! A held lock says that an owner lives, not that its server is ready: it may be making the
-//! cluster, recovering, or stopping. So attaching waits for either the server or the lock.
+//! cluster, recovering, or stopping. So attaching waits for either the server or the lock. Whoever
+//! attaches is a guest (see `guests`), so that the owner can wait for it in turn.
 
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
 use super::error::EmbeddedError;
+use super::guests::{self, GUESTS_WAIT, Guest};
 use super::lock::{self, HomeLock, Taken};
 use super::pidfile::{self, Status};
 use super::place::Place;
@@ -25,8 +27,8 @@ const POLL: Duration = Duration::from_millis(25);
 pub(super) enum Claim {
     /// The home is ours: start a server.
     Ours(HomeLock),
-    /// The owner's server takes connections.
-    Attached(Connection),
+    /// The owner's server takes connections, and stays for as long as we are its guest.
+    Attached(Connection, Guest),
 }
 
 /// Becomes the owner, or says who is.
@@ -43,27 +45,34 @@ pub(super) async fn claim(place: &Place) -> Result<HomeLock, EmbeddedError> {
     }
 }
 
-/// Becomes the owner, or connects as soon as the owner's server is ready.
+/// Becomes the owner, or connects as soon as the owner's server is ready. An owner that waits for
+/// its guests to leave is waited for as long as it may wait for them.
 pub(super) async fn claim_or_attach(
     place: &Place,
     patience: Duration,
 ) -> Result<Claim, EmbeddedError> {
-    let deadline = Instant::now() + patience;
+    let began = Instant::now();
+    let mut deadline = began + patience;
     loop {
-        match lock::try_take(place)? {
+        let pid = match lock::try_take(place)? {
             Taken::Ours(lock) => return Ok(Claim::Ours(lock)),
-            Taken::Theirs(pid) => {
+            Taken::Theirs(pid) => pid,
+        };
+        match guests::enter(place)? {
+            Some(guest) => {
                 if let Some(connection) = ready_server(place) {
-                    return Ok(Claim::Attached(connection));
-                }
-                if Instant::now() >= deadline {
-                    return Err(EmbeddedError::OwnerNotReady {
-                        data_dir: place.home.clone(),
-                        pid,
-                        seconds: patience.as_secs(),
-                    });
+                    return Ok(Claim::Attached(connection, guest));
                 }
             }
+            // The time to become ready begins when the owner who leaves has left.
+            None => deadline = (Instant::now() + patience).min(began + GUESTS_WAIT + patience),
+        }
+        if Instant::now() >= deadline {
+            return Err(EmbeddedError::OwnerNotReady {
+                data_dir: place.home.clone(),
+                pid,
+                seconds: began.elapsed().as_secs(),
+            });
         }
         sleep(POLL).await;
     }

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::error::EmbeddedError;
 use super::lock::HomeLock;
 use super::process::{self, Launch, Postmaster};
-use super::remains;
+use super::{remains, socket};
 
 /// The first try is at once; then waits double from here.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -50,8 +50,9 @@ pub(super) async fn keep(
     mut stop: oneshot::Receiver<()>,
 ) -> Result<(), EmbeddedError> {
     let result = watch_over(postmaster, &launch, &lock, &state, &mut stop).await;
-    if let Err(error) = &result {
-        error!("{error}");
+    match &result {
+        Ok(()) => socket::remove(&launch.place, &launch.socket_dir),
+        Err(error) => error!("{error}"),
     }
     // Nobody may be watching.
     state.send_replace(ServerState::Stopped);

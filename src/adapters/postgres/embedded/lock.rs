@@ -8,7 +8,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::account::name_of;
 use super::error::{EmbeddedError, io_error};
@@ -34,7 +34,7 @@ pub(super) enum Taken {
 pub(super) fn try_take(place: &Place) -> Result<Taken, EmbeddedError> {
     let path = place.lock_file();
     let doing = || format!("lock {}", path.display());
-    let mut file = open(place)?;
+    let mut file = open(place, &path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -64,10 +64,10 @@ impl HomeLock {
     }
 }
 
-fn open(place: &Place) -> Result<File, EmbeddedError> {
-    let path = place.lock_file();
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    opened.map_err(|error| match fs::metadata(&path).or_else(|_| fs::metadata(&place.home)) {
+/// Opens a file of the home to lock it, and makes it when it is missing.
+pub(super) fn open(place: &Place, path: &Path) -> Result<File, EmbeddedError> {
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    opened.map_err(|error| match fs::metadata(path).or_else(|_| fs::metadata(&place.home)) {
         Ok(found)
             if error.kind() == io::ErrorKind::PermissionDenied
                 && found.uid() != place.account.uid() =>

@@ -17,6 +17,7 @@
 //! | `cluster` | `initdb`, and the first files of the log |
 //! | `settings` | the few settings that differ from the defaults |
 //! | `lock`, `attach` | one owner; everybody else connects to its server |
+//! | `guests` | whom an owner lets finish before it stops its server |
 //! | `process`, `watchdog`, `log` | the child: spawn, readiness, stop, last words |
 //! | `remains`, `census`, `pidfile` | what earlier runs left behind |
 //! | `keeper` | the task that owns the child and starts it again when it dies |
@@ -30,6 +31,7 @@ mod connection;
 #[cfg(feature = "download-postgres")]
 mod download;
 mod error;
+mod guests;
 mod keeper;
 mod lock;
 mod log;
@@ -48,13 +50,15 @@ pub use keeper::ServerState;
 pub use options::{EmbeddedOptions, LOG_FILES};
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use attach::Claim;
+use guests::{GUESTS_WAIT, Guest};
 use lock::HomeLock;
 use place::Place;
 use process::Launch;
@@ -72,7 +76,7 @@ pub enum Found {
     /// No server ran: this one was started and must be stopped by the caller.
     Ours(EmbeddedServer),
     /// Another process owns a running server on the data directory.
-    Attached(Connection),
+    Attached(AttachedServer),
 }
 
 impl Found {
@@ -81,11 +85,11 @@ impl Found {
     pub fn connection(&self) -> &Connection {
         match self {
             Self::Ours(server) => server.connection(),
-            Self::Attached(connection) => connection,
+            Self::Attached(server) => &server.connection,
         }
     }
 
-    /// Stops the server when it is ours, and leaves a foreign one alone.
+    /// Stops the server when it is ours, and lets go of a foreign one.
     ///
     /// # Errors
     /// As [`EmbeddedServer::stop`].
@@ -95,6 +99,14 @@ impl Found {
             Self::Attached(_) => Ok(()),
         }
     }
+}
+
+/// A running server of another process. A command that owns it keeps it for as long as this lives,
+/// within limits; a service that stops does not wait.
+#[derive(Debug)]
+pub struct AttachedServer {
+    connection: Connection,
+    _guest: Guest,
 }
 
 /// A running PostgreSQL server that belongs to this process.
@@ -110,6 +122,8 @@ pub struct EmbeddedServer {
     states: watch::Receiver<ServerState>,
     stop: oneshot::Sender<()>,
     keeper: JoinHandle<Result<(), EmbeddedError>>,
+    place: Place,
+    guests_wait: Duration,
 }
 
 impl EmbeddedServer {
@@ -121,20 +135,27 @@ impl EmbeddedServer {
     pub async fn start(options: EmbeddedOptions) -> Result<Self, EmbeddedError> {
         let place = place::settle(&options.data_dir).await?;
         let lock = attach::claim(&place).await?;
-        Self::run(options, place, lock).await
+        // A service leaves within its grace; its guests are commands and can be run again.
+        Self::run(options, place, lock, Duration::ZERO).await
     }
 
     /// Connects to the server that another process runs on this data directory (and waits for one
-    /// that is just starting), or else starts one as [`start`](Self::start) does.
+    /// that is just starting), or else starts one as [`start`](Self::start) does. Such a server is
+    /// there for others, too: [`stop`](Self::stop) waits for them, at most ten minutes.
     ///
     /// # Errors
     /// As [`start`](Self::start), except that a foreign owner is no error as long as its server
-    /// becomes ready within `start_timeout`.
+    /// becomes ready within `start_timeout`. One that waits for others to leave may take ten
+    /// minutes more.
     pub async fn start_or_attach(options: EmbeddedOptions) -> Result<Found, EmbeddedError> {
         let place = place::settle(&options.data_dir).await?;
         match attach::claim_or_attach(&place, options.start_timeout).await? {
-            Claim::Attached(connection) => Ok(Found::Attached(connection)),
-            Claim::Ours(lock) => Self::run(options, place, lock).await.map(Found::Ours),
+            Claim::Attached(connection, guest) => {
+                Ok(Found::Attached(AttachedServer { connection, _guest: guest }))
+            }
+            Claim::Ours(lock) => {
+                Self::run(options, place, lock, GUESTS_WAIT).await.map(Found::Ours)
+            }
         }
     }
 
@@ -172,11 +193,18 @@ impl EmbeddedServer {
     }
 
     /// Ends the supervision and shuts the server down: fast, then immediate, then by force.
-    /// Open sessions are cut, so close the pool first. Returns when no process is left.
+    /// Open sessions are cut, so close the pool first. Returns when no process is left. Other
+    /// processes that found this server may finish first when it came by
+    /// [`start_or_attach`](Self::start_or_attach); from here on nobody else finds it.
     ///
     /// # Errors
     /// Only when the processes cannot be signalled or do not even go by force.
     pub async fn stop(self) -> Result<(), EmbeddedError> {
+        // Closed until the server has ended.
+        let door = guests::see_out(&self.place, self.guests_wait).await;
+        if let Err(error) = &door {
+            warn!("nobody knows who uses the embedded server, stopping it: {error}");
+        }
         // The keeper may have ended by itself (lost data directory): then nobody listens.
         let _ = self.stop.send(());
         match self.keeper.await {
@@ -189,6 +217,7 @@ impl EmbeddedServer {
         options: EmbeddedOptions,
         place: Place,
         lock: HomeLock,
+        guests_wait: Duration,
     ) -> Result<Self, EmbeddedError> {
         let started = Instant::now();
         if options.existing_only && !place.cluster().exists() {
@@ -220,7 +249,8 @@ impl EmbeddedServer {
         );
         let (stop, stop_asked) = oneshot::channel();
         let (state, states) = watch::channel(ServerState::Running { pid: postmaster.pid() });
+        let place = launch.place.clone();
         let keeper = tokio::spawn(keeper::keep(postmaster, launch, lock, state, stop_asked));
-        Ok(Self { connection, version, log_file, states, stop, keeper })
+        Ok(Self { connection, version, log_file, states, stop, keeper, place, guests_wait })
     }
 }

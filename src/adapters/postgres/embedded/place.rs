@@ -46,6 +46,16 @@ impl Place {
     pub(super) fn lock_file(&self) -> PathBuf {
         self.home.join("lock")
     }
+
+    /// Locked by who uses the owner's server.
+    pub(super) fn guests_file(&self) -> PathBuf {
+        self.home.join("guests")
+    }
+
+    /// Locked by an owner that lets nobody else use its server.
+    pub(super) fn door_file(&self) -> PathBuf {
+        self.home.join("door")
+    }
 }
 
 /// Makes the data directory when it is missing and finds the home that belongs to it.

@@ -8,6 +8,7 @@
 //! long". A deep data directory gets its socket elsewhere, under a name that follows from the
 //! home, so that two checkouts never share one and a restart finds its own.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,15 @@ pub(super) fn prepare(place: &Place) -> Result<PathBuf, EmbeddedError> {
         }
     }
     Err(EmbeddedError::NoSocketDir { reasons: reasons.join(", ") })
+}
+
+/// Removes a directory outside the home when its server has ended: each home has a name of its own
+/// there, and nobody would ever clear them away. To be called by who holds the home's lock.
+pub(super) fn remove(place: &Place, directory: &Path) {
+    if !directory.starts_with(&place.home) {
+        // Only an empty one goes; if it stays, nothing is hurt, and the next start takes it.
+        let _ = fs::remove_dir(directory);
+    }
 }
 
 /// Beside the cluster if that is short enough, else in short places of this machine.
