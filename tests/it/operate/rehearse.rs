@@ -30,7 +30,10 @@ fn number(report: &str, line: &str) -> u64 {
 
 fn assert_passed(report: &str) {
     assert!(report.ends_with("verdict: passed\n"), "{report}");
-    assert_eq!(number(report, "answers"), 400, "{report}");
+    // With `optimistic` some come second too often, hear so and ask again.
+    let again =
+        if report.contains("tried again   none") { 0 } else { number(report, "tried again") };
+    assert_eq!(number(report, "answers"), 400 + again, "{report}");
     assert_eq!(number(report, "orders  "), 40, "{report}");
     let (replays, refused) = (number(report, "replays"), number(report, "refused"));
     assert_eq!(replays + refused, 360, "{report}");
