@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use warp::Filter;
 
 use crate::support::Service;
-use crate::support::api::{Api, new_key};
+use crate::support::api::new_key;
 use crate::support::crowd::seed_buyers;
 use crate::support::locks::{
     Held, IDLE_IN_TRANSACTION, number, sessions, until, until_someone_waits,
@@ -74,23 +74,13 @@ async fn storm(at: SocketAddr, users: &[String], sale: &str, held: Held) {
     }
 }
 
-/// The value of a counter without labels.
-async fn counter(api: &Api, name: &str) -> f64 {
-    let metrics = api.get("/metrics").await.expect(200);
-    let text = String::from_utf8_lossy(&metrics.bytes).into_owned();
-    let line = text
-        .lines()
-        .find(|line| line.split_once(' ').is_some_and(|(found, _)| found.ends_with(name)));
-    line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().expect("value"))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_callers_who_leave_harms_nobody() {
     let (service, relay) = Service::behind_a_wire(|_| {}).await;
     let users = seed_buyers(&service.database, 50, "1000.00").await;
     let sale = service.api.sale("1.00", 10_000).await;
     relay.break_always("BEGIN", SLOW);
-    let before = counter(&service.api, "client_disconnects_total").await;
+    let before = service.api.counted("client_disconnects_total").await;
 
     let held = Held::sale(&service.database, &sale).await;
     storm(service.api.address(), &users, &sale, held).await;
@@ -121,8 +111,8 @@ async fn a_storm_of_callers_who_leave_harms_nobody() {
         sessions(&mut session, IDLE_IN_TRANSACTION).await == 0
     })
     .await;
-    let left = counter(&service.api, "client_disconnects_total").await - before;
-    assert!(left >= SOCKETS as f64 / 2.0, "only {left} callers were seen leaving");
+    let left = service.api.counted("client_disconnects_total").await - before;
+    assert!(left >= SOCKETS as u64 / 2, "only {left} callers were seen leaving");
     service.finish().await;
 }
 
@@ -136,7 +126,7 @@ async fn orders_of_callers_who_left_are_decided_all_the_same() {
     let mut session = service.database.session().await;
     let held = Held::sale(&service.database, &sale).await;
     let at = service.api.address();
-    let before = counter(&service.api, "client_disconnects_total").await;
+    let before = service.api.counted("client_disconnects_total").await;
     for (place, user) in users.iter().enumerate() {
         let mut socket = TcpStream::connect(at).await.expect("a connection");
         socket.write_all(&order(at, user, &sale)).await.expect("an order is sent");
@@ -146,7 +136,7 @@ async fn orders_of_callers_who_left_are_decided_all_the_same() {
         }
     }
     until("both are seen to have left", async || {
-        counter(&service.api, "client_disconnects_total").await >= before + 2.0
+        service.api.counted("client_disconnects_total").await >= before + 2
     })
     .await;
     held.release().await;

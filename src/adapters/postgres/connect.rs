@@ -5,6 +5,7 @@
 //! request does (`idle_in_transaction_session_timeout` < `lock_timeout` < `statement_timeout` <
 //! request timeout).
 
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -141,6 +142,20 @@ pub fn with_limits(options: PgConnectOptions, limits: SessionLimits) -> PgConnec
             ("idle_in_transaction_session_timeout", milliseconds(limits.idle_in_transaction())),
         ])
         .disable_statement_logging()
+}
+
+/// What a server says before it counts as silent, which the session itself would never notice.
+///
+/// # Errors
+/// The answer's own, or that there was none in time.
+pub(super) async fn answered<V, E: From<sqlx::Error>>(
+    limit: Duration,
+    answer: impl Future<Output = Result<V, E>>,
+) -> Result<V, E> {
+    timeout(limit, answer).await.unwrap_or_else(|_elapsed| {
+        let reason = format!("no answer within {limit:?}");
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason)).into())
+    })
 }
 
 /// A pool that opens its sessions when they are needed. Admission keeps it from being a queue, so

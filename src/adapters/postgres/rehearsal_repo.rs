@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
-use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::connect::answered;
 use super::error::store_error;
 use crate::domain::id::{OrderId, SaleId};
 use crate::ports::store::StoreError;
@@ -100,7 +100,7 @@ impl OwnPlace {
                     (SELECT count(*) FROM pg_class
                      WHERE relnamespace = current_schema()::regnamespace)",
         );
-        let asked = in_time(STATEMENT_MAX, question.fetch_one(&mut session)).await;
+        let asked = answered(STATEMENT_MAX, question.fetch_one(&mut session)).await;
         let (database, schema, tables): (String, Option<String>, i64) =
             asked.map_err(store_error)?;
         part(session).await;
@@ -156,25 +156,16 @@ pub async fn order_ids(
 }
 
 async fn connect(server: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    in_time(CONNECT_MAX, server.connect()).await
+    answered(CONNECT_MAX, server.connect()).await
 }
 
 /// The names are our own prefix and hexadecimal digits: nothing has to be quoted.
 async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
     let asked = sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection);
-    in_time(STATEMENT_MAX, asked).await.map(drop)
+    answered(STATEMENT_MAX, asked).await.map(drop)
 }
 
 /// The answers are there, whatever becomes of the session.
 async fn part(session: PgConnection) {
-    let _ = in_time(CONNECT_MAX, session.close()).await;
-}
-
-async fn in_time<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
-    timeout(limit, work).await.unwrap_or_else(|_elapsed| {
-        Err(sqlx::Error::Io(std::io::Error::other(format!("no answer within {limit:?}"))))
-    })
+    let _ = answered(CONNECT_MAX, session.close()).await;
 }

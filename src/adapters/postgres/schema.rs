@@ -1,12 +1,11 @@
 //! Migrations, and whether the schema and this binary belong together.
 
-use std::io;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::time::timeout;
 
+use super::connect::answered;
 use super::error::{DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, words};
 
 /// The migrations in this binary; the same files and table as `sqlx migrate run`.
@@ -133,18 +132,6 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<Applied>, SchemaError> {
             description: migration.description.to_string(),
         })
         .collect())
-}
-
-/// What a server says before it counts as silent, which the session itself would never notice.
-async fn answered<V, E: From<sqlx::Error>>(
-    limit: Duration,
-    answer: impl Future<Output = Result<V, E>>,
-) -> Result<V, E> {
-    let silent = |_| {
-        let reason = format!("no answer within {limit:?}");
-        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason)).into())
-    };
-    timeout(limit, answer).await.unwrap_or_else(silent)
 }
 
 /// Whether a migration ended on a lock or a deadlock, with nothing left of it. One

@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{ConnectOptions, PgConnection, Row};
 
-use super::connect::{SessionLimits, with_limits};
+use super::connect::{SessionLimits, answered, with_limits};
 use super::database_url::{DatabaseUrl, Wanted};
 use super::error::words;
 
@@ -184,8 +184,7 @@ async fn ask(
             false => Err(away("it cannot write".to_owned())),
         }
     };
-    let answer = tokio::time::timeout(patience, asked).await;
-    answer.unwrap_or_else(|_elapsed| Err(away(format!("no answer within {patience:?}"))))
+    answered(patience, asked).await
 }
 
 async fn fits(wanted: Wanted, session: &mut PgConnection) -> Result<bool, sqlx::Error> {

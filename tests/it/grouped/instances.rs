@@ -24,19 +24,11 @@ async fn instance(database: &TestDatabase) -> ServeProcess {
     ServeProcess::start(&environment).await
 }
 
-/// What a series of a process stands at; 0 where it was never counted.
-async fn counted(process: &ServeProcess, series: &str) -> u64 {
-    let page = process.api.get("/metrics").await.expect(200).bytes;
-    let page = String::from_utf8_lossy(&page).into_owned();
-    let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    value.map_or(0, |value| value.parse().expect("a number"))
-}
-
 /// Nobody met in a circle, and no guard of the books had to step in.
 async fn assert_quiet(processes: &[ServeProcess], database: &TestDatabase) {
     for process in processes {
         for series in ["invariant_alarms_total", "db_retries_total{sqlstate=\"40P01\"}"] {
-            assert_eq!(counted(process, series).await, 0, "{series}");
+            assert_eq!(process.api.counted(series).await, 0, "{series}");
         }
     }
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
@@ -88,7 +80,7 @@ async fn groups_of_sales_that_share_their_buyers_never_meet_in_a_circle() {
             }
         }
         let depth = lane as u64 * 39;
-        let full = async || counted(&shop, "order_queue_depth").await == depth;
+        let full = async || shop.api.counted("order_queue_depth").await == depth;
         until("the others wait in the lane", full).await;
         buyers.reverse();
     }

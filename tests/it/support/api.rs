@@ -192,6 +192,14 @@ impl Api {
         reply.body["stock"].as_u64().expect("stock")
     }
 
+    /// What a series of the service stands at; 0 where it was never counted.
+    pub(crate) async fn counted(&self, series: &str) -> u64 {
+        let page = self.get("/metrics").await.expect(200).bytes;
+        let page = String::from_utf8_lossy(&page).into_owned();
+        let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a number"))
+    }
+
     /// What a wallet holds.
     pub(crate) async fn balance(&self, user: &str) -> String {
         self.get(&format!("/api/users/{user}/wallet")).await.expect(200).text("balance")

@@ -39,6 +39,15 @@ impl Rehearsal {
         Rehearsal::begin(&FEW, &[("DATABASE_URL", &relay.url())])
     }
 
+    /// One that has asked for its books and is never answered, and its wire.
+    async fn at_its_books(shop: &TestDatabase) -> (Relay, Rehearsal) {
+        let relay = Relay::to(shop).await;
+        relay.break_next(BOOKS, &[Break::SilentUp]);
+        let rehearsal = Rehearsal::by(&relay);
+        until("the books are asked for", async || relay.broken() == 1).await;
+        (relay, rehearsal)
+    }
+
     fn interrupt(&self) {
         let pid = Pid::from_raw(self.0.id().expect("a child").cast_signed());
         kill(pid, Signal::SIGINT).expect("a signal");
@@ -141,10 +150,7 @@ async fn where_its_database_may_have_been_made_it_clears_up() {
 #[tokio::test]
 async fn where_nobody_answers_any_more_it_says_what_is_left() {
     let shop = TestDatabase::create().await;
-    let relay = Relay::to(&shop).await;
-    relay.break_next(BOOKS, &[Break::SilentUp]);
-    let rehearsal = Rehearsal::by(&relay);
-    until("the books are asked for", async || relay.broken() == 1).await;
+    let (relay, rehearsal) = Rehearsal::at_its_books(&shop).await;
     relay.silence_all_wires();
     rehearsal.interrupt();
     let said = rehearsal.fails().await;
@@ -157,10 +163,7 @@ async fn where_nobody_answers_any_more_it_says_what_is_left() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_it_says_what_is_left() {
     let shop = TestDatabase::create().await;
-    let relay = Relay::to(&shop).await;
-    relay.break_next(BOOKS, &[Break::SilentUp]);
-    let mut rehearsal = Rehearsal::by(&relay);
-    until("the books are asked for", async || relay.broken() == 1).await;
+    let (relay, mut rehearsal) = Rehearsal::at_its_books(&shop).await;
     relay.break_always("DROP DATABASE", Break::SilentUp);
     rehearsal.interrupt();
     rehearsal.says("SIGINT: stopping").await;
