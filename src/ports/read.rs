@@ -47,7 +47,8 @@ pub struct Since {
 /// A position in a list of orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderPosition {
-    /// Before this id: ids of orders sort by time.
+    /// Before this order: by id, since ids of orders sort by time; of one user by what the wallet
+    /// paid before it.
     Id(OrderId),
     /// Before this sequence: within one sale.
     Sequence(i64),

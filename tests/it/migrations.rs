@@ -140,6 +140,10 @@ async fn what_would_not_is_allowed_and_postgresql_takes_it() {
 const BACK_TO_ONE: &str =
     "DROP FUNCTION books_rows_stay, orders_refer, ledger_entries_refer, lock_for_orders,
          sales_readable CASCADE;
+     ALTER TABLE orders DROP COLUMN entry_number;
+     CREATE INDEX orders_of_user ON orders (user_id, id);
+     ALTER TABLE ledger_entries
+         ADD CONSTRAINT ledger_entries_order_id_key UNIQUE (order_id);
      ALTER TABLE users DROP CONSTRAINT users_created_at_readable,
          DROP CONSTRAINT users_texts_readable;
      ALTER TABLE orders ADD CONSTRAINT orders_user_id_fkey FOREIGN KEY (user_id) REFERENCES wallets,

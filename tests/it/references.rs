@@ -1,6 +1,7 @@
 //! What the schema promises of references, whoever writes (`migrations/0002`, ADR 14): an order has
 //! its wallet and its sale, an entry its wallet and its order, and what is referred to stays, an
-//! order in all its columns (`migrations/0006`).
+//! order in all its columns (`migrations/0006`). And an order has one debit, although no index says
+//! so (`migrations/0007`, ADR 16).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
@@ -9,6 +10,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::support::Service;
 use crate::support::api::Api;
 use crate::support::crowd::seed_buyers;
+use crate::support::locks::number;
 use crate::support::postgres::TestDatabase;
 
 /// A shop with one order. The ids of its sale, its buyer and the order.
@@ -102,6 +104,53 @@ async fn an_order_is_paid_for_from_its_own_wallet() {
         let refused = paid.await.err().map(|error| sqlstate(&error));
         assert_eq!(refused.as_deref(), wanted);
         transaction.rollback().await.unwrap();
+    }
+}
+
+/// What is said to these statements, one after the other in one transaction that goes nowhere.
+async fn answers(session: &mut PgConnection, statements: &[String]) -> Vec<String> {
+    let mut transaction = session.begin().await.unwrap();
+    let mut answers = Vec::new();
+    for statement in statements {
+        let mut inner = transaction.begin().await.unwrap();
+        let done = sqlx::query(AssertSqlSafe(statement.clone())).execute(&mut *inner).await;
+        match done {
+            Ok(_) => inner.commit().await.unwrap(),
+            Err(_) => inner.rollback().await.unwrap(),
+        }
+        answers.push(done.err().map_or_else(|| "done".to_owned(), |error| sqlstate(&error)));
+    }
+    transaction.rollback().await.unwrap();
+    answers
+}
+
+#[tokio::test]
+async fn an_order_has_no_second_debit() {
+    let (database, [sale, buyer, made]) = shop().await;
+    let mut session = database.session().await;
+    assert_eq!(refused(&mut session, &an_entry(&buyer, &made)).await, FOREIGN_KEY_VIOLATION);
+    let named = "SELECT count(*) FROM orders o JOIN ledger_entries e
+                 ON e.order_id = o.id AND e.user_id = o.user_id AND e.number = o.entry_number";
+    assert_eq!(number(&mut session, named).await, 1, "the service says which");
+    // The service's own order names its debit; one of an older version names none.
+    let named = orders(&[an_order(&buyer, &sale, 2)])
+        .replace("created_at)", "created_at, entry_number)")
+        .replace("clock_timestamp())", "clock_timestamp(), 98)");
+    let older = orders(&[an_order(&buyer, &sale, 2)]);
+    let entry = |number: u32| an_entry(&buyer, NOBODY).replace(" 99,", &format!(" {number},"));
+    let two = format!(
+        "{}, (gen_random_uuid(), '{buyer}', 98, 'order', -1, 0, '{NOBODY}', clock_timestamp())",
+        entry(99)
+    );
+    let no = FOREIGN_KEY_VIOLATION;
+    for (order, entries, wanted) in [
+        (&named, [entry(99), two.clone(), entry(98), entry(99)], [no, no, "done", no]),
+        (&older, [two, entry(99), entry(98), entry(100)], [no, "done", no, no]),
+    ] {
+        let order = order.replacen("gen_random_uuid()", &format!("'{NOBODY}'"), 1);
+        let found = answers(&mut session, &[&[order], &entries[..]].concat()).await;
+        assert_eq!(found[0], "done", "the order");
+        assert_eq!(found[1..], wanted);
     }
 }
 

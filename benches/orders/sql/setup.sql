@@ -35,8 +35,9 @@ BEGIN
     SELECT * INTO sale FROM sales WHERE id = wanted_sale FOR NO KEY UPDATE;
     SELECT * INTO wallet FROM wallets WHERE user_id = wanted_buyer FOR NO KEY UPDATE;
     IF sale.per_user_limit IS NOT NULL THEN
-        SELECT coalesce(sum(quantity), 0) INTO bought FROM orders
-        WHERE user_id = wanted_buyer AND sale_id = wanted_sale;
+        SELECT coalesce(sum(o.quantity), 0) INTO bought
+        FROM ledger_entries e JOIN orders o ON o.id = e.order_id
+        WHERE e.user_id = wanted_buyer AND o.sale_id = wanted_sale;
     END IF;
     moment := clock_timestamp();
     due := sale.unit_price;
@@ -49,9 +50,9 @@ BEGIN
     END IF;
 
     INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
-                        balance_after, created_at)
+                        balance_after, created_at, entry_number)
     VALUES (new_order, wanted_buyer, wanted_sale, sale.order_count + 1, 1, sale.unit_price, due,
-            left_over, moment);
+            left_over, moment, wallet.entry_count + 1);
     INSERT INTO ledger_entries (id, user_id, number, type, amount, balance_after, order_id,
                                 created_at)
     VALUES (new_entry, wanted_buyer, wallet.entry_count + 1, 'order', -due, left_over, new_order,
@@ -85,9 +86,9 @@ BEGIN
     SELECT gen_random_uuid()::text, user_id, 'order', decode(repeat('00', 32), 'hex'), order_id
     FROM grown;
     INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
-                        balance_after, created_at)
+                        balance_after, created_at, entry_number)
     SELECT g.order_id, g.user_id, wanted_sale, g.sequence, 1, sale.unit_price, sale.unit_price,
-           w.balance - g.turn * sale.unit_price, moment
+           w.balance - g.turn * sale.unit_price, moment, w.entry_count + g.turn
     FROM grown g JOIN wallets w ON w.user_id = g.user_id;
     INSERT INTO ledger_entries (id, user_id, number, type, amount, balance_after, order_id,
                                 created_at)

@@ -56,13 +56,15 @@ WITH sold AS (
   RETURNING 1
 ), new_orders AS (
   INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
-                      balance_after, reference, created_at)
+                      balance_after, reference, created_at, entry_number)
   SELECT o.id, o.user_id, :sale_id::uuid, o.sequence, o.quantity, :unit_price::numeric, o.total,
-         o.balance_after, o.reference, o.created_at
+         o.balance_after, o.reference, o.created_at, o.entry_number
   FROM unnest(ARRAY[:order_id]::uuid[], ARRAY[:buyer_id]::uuid[], ARRAY[:sequence]::bigint[],
               ARRAY[1]::integer[], ARRAY[:unit_price]::numeric[],
-              ARRAY[:balance_after]::numeric[], ARRAY[NULL]::text[], ARRAY[:now]::timestamptz[])
-    AS o (id, user_id, sequence, quantity, total, balance_after, reference, created_at)
+              ARRAY[:balance_after]::numeric[], ARRAY[NULL]::text[], ARRAY[:now]::timestamptz[],
+              ARRAY[:number]::bigint[])
+    AS o (id, user_id, sequence, quantity, total, balance_after, reference, created_at,
+          entry_number)
   WHERE (SELECT count(*) FROM moved) = cardinality(ARRAY[:buyer_id]::uuid[])
   RETURNING 1
 ), new_entries AS (

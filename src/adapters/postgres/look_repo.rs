@@ -26,8 +26,12 @@ pub(super) async fn look(
         r#"SELECT wanted.user_id AS "user_id!", w.balance AS "balance?",
                   w.entry_count AS "entry_count?",
                   CASE WHEN s.per_user_limit IS NULL THEN 0
-                       ELSE (SELECT coalesce(sum(o.quantity) FILTER (WHERE o.sale_id = $2), 0)
-                             FROM orders o WHERE o.user_id = wanted.user_id)
+                       ELSE (SELECT coalesce(sum(
+                                 (SELECT CASE WHEN o.sale_id = s.id THEN o.quantity END
+                                  FROM orders o WHERE o.id = e.order_id)), 0)
+                             FROM ledger_entries e
+                             WHERE e.user_id = wanted.user_id AND e.order_id IS NOT NULL
+                               AND e.created_at >= s.starts_at)
                        END AS "units_bought!",
                   s.order_count AS "order_count?", clock_timestamp() AS "now!"
            FROM unnest($1::uuid[]) AS wanted (user_id)

@@ -58,7 +58,8 @@ pub(super) async fn orders_of_sale(
     .map_err(store_error)
 }
 
-/// A user's orders, newest first.
+/// A user's orders, newest first: along the wallet's ledger, in the order of decision. Each order
+/// is looked up by its primary key, whatever a plan from when there were none would prefer.
 pub(super) async fn orders_of_user(
     connection: &mut PgConnection,
     filter: &OrderFilter,
@@ -67,14 +68,23 @@ pub(super) async fn orders_of_user(
 ) -> Result<Vec<OrderRecord>, StoreError> {
     sqlx::query_as!(
         OrderRecord,
-        "SELECT id, user_id, sale_id, sequence, quantity, unit_price, total, balance_after,
-                reference, created_at
-         FROM orders WHERE user_id = $1 AND id < $2
-           AND ($3::uuid IS NULL OR sale_id = $3)
-           AND ($4::text IS NULL OR reference = $4)
-         ORDER BY id DESC LIMIT $5",
+        r#"SELECT o.id AS "id!", o.user_id AS "user_id!", o.sale_id AS "sale_id!",
+                  o.sequence AS "sequence!", o.quantity AS "quantity!",
+                  o.unit_price AS "unit_price!", o.total AS "total!",
+                  o.balance_after AS "balance_after!", o.reference AS "reference?",
+                  o.created_at AS "created_at!"
+           FROM ledger_entries e
+           CROSS JOIN LATERAL (SELECT * FROM orders WHERE id = e.order_id OFFSET 0) o
+           WHERE e.user_id = $1 AND e.order_id IS NOT NULL
+             AND e.number < CASE WHEN $2::uuid IS NULL THEN 9223372036854775807 ELSE coalesce(
+                   (SELECT b.entry_number FROM orders b WHERE b.id = $2 AND b.user_id = $1),
+                   (SELECT b.number FROM ledger_entries b
+                    WHERE b.user_id = $1 AND b.order_id = $2)) END
+             AND ($3::uuid IS NULL OR o.sale_id = $3)
+             AND ($4::text IS NULL OR o.reference = $4)
+           ORDER BY e.number DESC LIMIT $5"#,
         filter.user_id.as_ref().map(Id::uuid),
-        before.unwrap_or(Uuid::max()),
+        before,
         filter.sale_id.as_ref().map(Id::uuid),
         filter.reference.as_ref().map(ShortText::as_str),
         rows,

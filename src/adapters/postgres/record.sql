@@ -21,12 +21,13 @@ WITH sold AS (
   RETURNING clock_timestamp() >= coalesce($24::timestamptz, 'infinity') AS too_late
 ), new_orders AS (
   INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
-                      balance_after, reference, created_at)
+                      balance_after, reference, created_at, entry_number)
   SELECT o.id, o.user_id, $1, o.sequence, o.quantity, $2, o.total,
-         o.balance_after, o.reference, o.created_at
+         o.balance_after, o.reference, o.created_at, o.entry_number
   FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::integer[], $7::numeric[],
-              $8::numeric[], $9::text[], $10::timestamptz[])
-    AS o (id, user_id, sequence, quantity, total, balance_after, reference, created_at)
+              $8::numeric[], $9::text[], $10::timestamptz[], $12::bigint[])
+    AS o (id, user_id, sequence, quantity, total, balance_after, reference, created_at,
+          entry_number)
   WHERE (SELECT count(*) FROM moved WHERE NOT too_late) = cardinality($14)
   RETURNING 1
 ), new_entries AS (

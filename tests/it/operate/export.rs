@@ -120,9 +120,9 @@ pub(crate) async fn sell_many(database: &TestDatabase, many: i64) {
          VALUES ('{SALE}', 'Many', 1.00, 10, {many} + 10,
                  '2026-01-01 00:00:00Z', {many});
          INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
-                             balance_after, created_at)
+                             balance_after, created_at, entry_number)
          SELECT id, user_id, '{SALE}', n + 1, 1, 1.00, 1.00,
-                1000 - k, at FROM o;
+                1000 - k, at, k + 1 FROM o;
          INSERT INTO ledger_entries (user_id, number, id, type, amount, balance_after, order_id,
                                      created_at)
          SELECT user_id, 1, gen_random_uuid(), 'deposit', 1000, 1000, NULL::uuid, min(at)

@@ -17,7 +17,7 @@ const ORDERS: i64 = 60;
 
 /// How often the tables of an order were read from end to end.
 async fn whole_reads(session: &mut PgConnection) -> i64 {
-    let tables = "('orders', 'wallets', 'sales', 'idempotency_keys')";
+    let tables = "('orders', 'ledger_entries', 'wallets', 'sales', 'idempotency_keys')";
     let asked =
         format!("SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables WHERE relname IN {tables}");
     number(session, asked).await
@@ -85,11 +85,19 @@ async fn what_a_buyer_has_bought_is_not_looked_for_among_all_orders_of_the_sale(
     // Behind the books: only the planner looks at these.
     let orders = |sale: &str, of: &str, count: i64| {
         format!(
-            "INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
-                                 balance_after, created_at)
-             SELECT gen_random_uuid(), md5('buyer' || n % 5000)::uuid, {sale}, n + 1000, 1, 1, 1, 0,
-                    clock_timestamp()
-             FROM {of} generate_series(1, {count}) n"
+            "WITH made AS (
+               INSERT INTO orders (id, user_id, sale_id, sequence, quantity, unit_price, total,
+                                   balance_after, created_at)
+               SELECT gen_random_uuid(), md5('buyer' || n % 5000)::uuid, {sale}, n + 1000, 1, 1, 1,
+                      0, clock_timestamp()
+               FROM {of} generate_series(1, {count}) n
+               RETURNING id, user_id, created_at
+             )
+             INSERT INTO ledger_entries (user_id, number, id, type, amount, balance_after,
+                                         order_id, created_at)
+             SELECT user_id, {count} * 1000000::bigint + row_number() OVER (), id, 'order', -1, 0,
+                    id, created_at
+             FROM made"
         )
     };
     run(&mut session, "SET session_replication_role = replica").await;
