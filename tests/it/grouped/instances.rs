@@ -56,8 +56,8 @@ async fn two_instances_on_one_sale_never_come_as_far_as_the_guards() {
     }
 }
 
-/// Eight times: locked in an order that depends on the sale, two groups meet in a circle every other
-/// time.
+/// Eight times: locked in an order that depends on the sale, two groups meet in a circle every
+/// other time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_of_sales_that_share_their_buyers_never_meet_in_a_circle() {
     let database = TestDatabase::create().await;
