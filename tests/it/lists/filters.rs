@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{ids, lists};
+use super::{ids, lists, next};
 use crate::orders::NOBODY;
 use crate::orders::bodies::faulty_fields;
 use crate::support::Service;
 use crate::support::api::Api;
+use crate::support::locks::run;
 
 #[tokio::test]
 async fn a_parameter_that_a_list_does_not_know_is_refused_by_name() {
@@ -78,5 +79,35 @@ async fn an_order_is_found_by_its_key_and_other_filters_still_count() {
     let deposits = format!("/api/users/{ada}/wallet/deposits");
     api.post(&deposits, "d-1", &deposit).await.expect(201);
     assert_eq!(by_key(api, &ada, "d-1").await, json!([]));
+    service.finish().await;
+}
+
+/// Orders from before migration 7, and those that an older version writes beside this one, do not
+/// say which entry is their debit. They are found and counted all the same.
+#[tokio::test]
+async fn orders_that_name_no_debit_are_listed_and_counted_as_all_others() {
+    let service = Service::start().await;
+    let api = &service.api;
+    let user = api.user("9.00").await;
+    let sale = json!({ "unit_price": "1.00", "stock": 9, "per_user_limit": 5 });
+    let sale = api.sale_with(sale).await;
+    let mut made = Vec::new();
+    for key in ["a", "b", "c", "d", "e"] {
+        made.insert(0, api.buy(key, &user, &sale).await.expect(201).id());
+    }
+    let mut session = service.database.session().await;
+    let older = "SET session_replication_role = replica;
+                 UPDATE orders SET entry_number = NULL WHERE sequence <> 3";
+    run(&mut session, older).await;
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..3 {
+        let path = format!("/api/orders?user_id={user}&limit=2{cursor}");
+        let page = api.get(&path).await.expect(200);
+        seen.extend(ids(&page));
+        cursor = next(&page).map_or_else(String::new, |next| format!("&cursor={next}"));
+    }
+    assert_eq!((seen, &*cursor), (made, ""));
+    let more = api.buy("f", &user, &sale).await.expect(400);
+    assert_eq!((&*more.code(), &more.body["bought"]), ("purchase_limit_reached", &json!(5)));
     service.finish().await;
 }
