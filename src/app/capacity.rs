@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use sqlx::postgres::PgPool;
-
 use super::config::{EngineChoice, Settings};
 use crate::adapters::postgres::connect::SessionLimits;
 use crate::adapters::postgres::reads::PgReads;
+use crate::adapters::postgres::sessions::Sessions;
 use crate::adapters::postgres::store::PgStore;
 use crate::logic::admission::{Admission, AdmissionOptions};
 use crate::logic::known_sales::KnownSales;
@@ -28,7 +27,7 @@ pub(super) fn reserved(connections: u32) -> u32 {
 /// The chosen engine with its queue.
 pub(super) fn engine(
     settings: &Settings,
-    pool: &PgPool,
+    sessions: Sessions,
     reads: PgReads,
     known: Arc<KnownSales>,
 ) -> Arc<dyn Engine> {
@@ -38,7 +37,7 @@ pub(super) fn engine(
     let wait_max = time_limit.saturating_sub(settings.lock_timeout * 3).max(time_limit / 4);
     let waiting_max = settings.max_queue;
     let limits = SessionLimits::under(settings.lock_timeout);
-    let store = PgStore::admitted(pool.clone()).under(limits);
+    let store = PgStore::admitted(sessions).under(limits);
     let admission = || {
         let options = AdmissionOptions { slots, waiting_max, wait_max };
         Arc::new(Admission::new(options, Arc::clone(&known)))

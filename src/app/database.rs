@@ -11,6 +11,7 @@ use crate::adapters::postgres::connect::{self, SessionLimits};
 use crate::adapters::postgres::embedded::{EmbeddedError, EmbeddedOptions, EmbeddedServer, Found};
 use crate::adapters::postgres::schema::{self, SchemaError};
 use crate::adapters::postgres::servers::Servers;
+use crate::adapters::postgres::sessions::Sessions;
 use crate::adapters::postgres::{trust, words};
 use crate::ports::store::StoreError;
 
@@ -110,6 +111,11 @@ impl Database {
     /// Its servers, under the house's limits.
     pub fn limited(&self, settings: &Settings) -> Servers {
         self.servers.clone().with_limits(SessionLimits::under(settings.lock_timeout))
+    }
+
+    /// Sessions of such a pool, the last used first.
+    pub fn sessions(&self, settings: &Settings) -> Sessions {
+        Sessions::resting(self.pool(settings), self.limited(settings))
     }
 
     /// Leads a pool that was made before a server was chosen.

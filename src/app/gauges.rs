@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::postgres::PgPool;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::http::{Phase, PhaseCell, open_connections};
 use crate::adapters::postgres::reads::PgReads;
+use crate::adapters::postgres::sessions::Sessions;
 use crate::adapters::postgres::stats_repo::Sample;
 use crate::domain::id::SaleId;
 use crate::domain::sale::{Sale, SaleStatus};
@@ -43,8 +43,8 @@ const LOOK_MAX: Duration = Duration::from_secs(4);
 /// Where gauges come from.
 #[derive(Clone)]
 pub(super) struct Gauges {
-    /// The pool's own figures.
-    pub(super) pool: PgPool,
+    /// How many sessions there are.
+    pub(super) sessions: Sessions,
     /// Stocks, audits and the database's figures.
     pub(super) reads: PgReads,
     /// The queue.
@@ -132,8 +132,9 @@ impl Gauges {
     }
 
     fn own(&self) {
-        let (size, idle) = (f64::from(self.pool.size()), self.pool.num_idle() as f64);
-        let max = f64::from(self.pool.options().get_max_connections());
+        let idle = self.sessions.idle() as f64;
+        let size = f64::from(self.sessions.pool().size());
+        let max = f64::from(self.sessions.max());
         metrics::gauge!(signals::POOL_CONNECTIONS, "state" => "idle").set(idle);
         metrics::gauge!(signals::POOL_CONNECTIONS, "state" => "in_use").set(size - idle);
         metrics::gauge!(signals::POOL_CONNECTIONS, "state" => "max").set(max);

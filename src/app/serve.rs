@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::postgres::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -32,6 +31,7 @@ use crate::adapters::http::{
 };
 use crate::adapters::postgres::connect::SessionLimits;
 use crate::adapters::postgres::reads::PgReads;
+use crate::adapters::postgres::sessions::Sessions;
 use crate::adapters::postgres::store::{Gate, PgStore};
 use crate::logic::known_sales::KnownSales;
 use crate::logic::orders::Engine;
@@ -72,7 +72,7 @@ pub struct Running {
     /// The line that opens `psql` on the embedded server.
     pub psql_line: Option<String>,
     database: Database,
-    pool: PgPool,
+    sessions: Sessions,
     engine: Arc<dyn Engine>,
     phase: PhaseCell,
     tasks: TaskTracker,
@@ -89,8 +89,8 @@ pub struct Running {
 /// [`StartError`]; whatever had been started is stopped again.
 pub async fn start(settings: &Settings) -> Result<Running, StartError> {
     let database = Database::for_service(settings).await?;
-    let pool = database.pool(settings);
-    let running = match listen(settings, database, pool).await {
+    let sessions = database.sessions(settings);
+    let running = match listen(settings, database, sessions).await {
         Ok(running) => running,
         Err((error, database)) => {
             database.release().await;
@@ -109,7 +109,7 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
 async fn listen(
     settings: &Settings,
     database: Database,
-    pool: PgPool,
+    sessions: Sessions,
 ) -> Result<Running, (StartError, Database)> {
     let handle = telemetry::metrics().map_err(StartError::Metrics);
     let (sockets, handle) = match bind_all(settings).and_then(|them| Ok((them, handle?))) {
@@ -119,12 +119,12 @@ async fn listen(
     let (phase, tasks) = (PhaseCell::default(), TaskTracker::new());
     let gate = Gate::new(reserved(settings.db_connections) as usize, GATE_WAIT_MAX);
     let limits = SessionLimits::under(settings.lock_timeout);
-    let reads = PgReads::new(pool.clone(), gate.clone(), database.limited(settings));
+    let reads = PgReads::new(sessions.clone(), gate.clone(), database.limited(settings));
     let known = Arc::<KnownSales>::default();
-    let engine = engine(settings, &pool, reads.clone(), Arc::clone(&known));
+    let engine = engine(settings, sessions.clone(), reads.clone(), Arc::clone(&known));
     telemetry::begin_orders_at_zero(engine.name(), &settings.currency);
     let context = Context::new(
-        PgStore::gated(pool.clone(), gate).under(limits),
+        PgStore::gated(sessions.clone(), gate).under(limits),
         reads.clone(),
         Arc::clone(&engine),
         context_options(settings, &handle, Arc::clone(&known)),
@@ -142,7 +142,7 @@ async fn listen(
     };
     let servers = serve_on(sockets, &context, settings, options, &stop_accepting, &stop_monitors);
     let gauges = Gauges {
-        pool: pool.clone(),
+        sessions: sessions.clone(),
         reads,
         engine: Arc::clone(&engine),
         phase: phase.clone(),
@@ -156,7 +156,7 @@ async fn listen(
         ops_address,
         psql_line: database.embedded.as_ref().map(|found| found.connection().psql_line()),
         database,
-        pool,
+        sessions,
         engine,
         phase,
         tasks,
@@ -222,19 +222,20 @@ impl Running {
     /// Waits for the database and makes it ready, then lets orders in.
     async fn prepare(&self, settings: &Settings) -> Result<(), StartError> {
         self.database.wait(settings).await?;
-        self.database.lead(&self.pool, settings);
-        self.database.prepare(&self.pool, settings).await?;
+        let pool = self.sessions.pool();
+        self.database.lead(pool, settings);
+        self.database.prepare(pool, settings).await?;
         if self.database.embedded.is_some()
-            && demo::is_due(&self.pool).await.map_err(DatabaseError::Sqlx)?
+            && demo::is_due(pool).await.map_err(DatabaseError::Sqlx)?
         {
-            demo::fill(&self.pool).await.map_err(StartError::Demo)?;
+            demo::fill(pool).await.map_err(StartError::Demo)?;
             tracing::info!(buyers = %demo::BUYERS, sales = 3, "demo data is in place");
         }
         tracing::info!(
             pool_max = settings.db_connections,
             pool_for_orders = settings.db_connections - reserved(settings.db_connections),
-            pool_open = self.pool.size(),
-            pool_idle = self.pool.num_idle(),
+            pool_open = pool.size(),
+            pool_idle = self.sessions.idle(),
             engine = self.engine.name(),
             auth = if matches!(settings.auth, AuthMode::Open) { "open" } else { "jwt" },
             "ready"
@@ -245,7 +246,7 @@ impl Running {
         self.phase.set(Phase::Ready);
         let watch = monitor::Watch {
             servers: self.database.limited(settings),
-            pool: self.pool.clone(),
+            pool: pool.clone(),
             limits: SessionLimits::under(settings.lock_timeout),
             phase: self.phase.clone(),
         };
@@ -284,7 +285,7 @@ impl Running {
             task.abort();
             let _ = task.await;
         }
-        if timeout_at(deadline + Duration::from_secs(2), self.pool.close()).await.is_err() {
+        if timeout_at(deadline + Duration::from_secs(2), self.sessions.close()).await.is_err() {
             tracing::warn!("the pool did not close in time");
         }
         self.database.release().await;

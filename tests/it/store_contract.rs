@@ -42,6 +42,7 @@ mod guards;
 mod keys;
 mod plans;
 mod records;
+mod resting;
 pub(crate) mod worlds;
 
 const BUYER: UserId = Id::new(Uuid::from_u128(0xb1));

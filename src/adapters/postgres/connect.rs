@@ -65,6 +65,8 @@ impl SessionLimits {
     }
 }
 
+/// A session that rested no longer than this is used without a question.
+const REST_UNASKED: Duration = Duration::from_secs(1);
 /// How long a session that has rested has to answer before another one is taken.
 const ALIVE_WITHIN: Duration = Duration::from_millis(500);
 
@@ -175,16 +177,7 @@ pub fn pool(servers: impl Into<Servers>, connections: u32) -> PgPool {
         .before_acquire(move |connection, meta| {
             let left_behind = servers.left_behind(meta.age);
             Box::pin(async move {
-                if left_behind {
-                    return Ok(false);
-                }
-                // Under load no session rests this long; after a rest it may have died, and where
-                // nobody told us, it would be waited for until nobody has time left.
-                if meta.idle_for > Duration::from_secs(1) {
-                    let alive = timeout(ALIVE_WITHIN, connection.ping()).await;
-                    return alive.map_or(Ok(false), |answer| answer.map(|()| true));
-                }
-                Ok(true)
+                Ok(!left_behind && answers_after_rest(connection, meta.idle_for).await)
             })
         })
         .after_connect(move |connection, _| {
@@ -192,6 +185,13 @@ pub fn pool(servers: impl Into<Servers>, connections: u32) -> PgPool {
             Box::pin(async move { after_connect(&servers, connection).await })
         })
         .connect_lazy_with(chosen)
+}
+
+/// Whether a session may be used that has rested for so long. Under load none rests long; after a
+/// rest it may have died, and where nobody told us, it would be waited for until nobody has time
+/// left.
+pub(super) async fn answers_after_rest(session: &mut PgConnection, rested: Duration) -> bool {
+    rested <= REST_UNASKED || matches!(timeout(ALIVE_WITHIN, session.ping()).await, Ok(Ok(())))
 }
 
 /// No session takes orders that its server could lose. And a vanished client is noticed while its

@@ -22,6 +22,7 @@ pub mod schema;
 pub mod seed_repo;
 pub mod servers;
 mod session;
+pub mod sessions;
 pub mod stats_repo;
 pub mod store;
 pub mod trust;

@@ -3,8 +3,6 @@
 //! Each list has one statement for each way in, so that each has a plan of its own; the filters
 //! that remain are applied on the way.
 
-use sqlx::PgPool;
-
 use super::bought_repo::orders_after;
 use super::error::store_error;
 use super::order_lists::{
@@ -15,6 +13,7 @@ use super::paging::{page, position};
 use super::sale_repo::{self, SaleRecord};
 use super::servers::Servers;
 use super::session::Session;
+use super::sessions::Sessions;
 use super::stats_repo::{self, Sample};
 use super::store::Gate;
 use super::user_repo::{self, UserRecord};
@@ -36,16 +35,16 @@ use crate::ports::store::StoreError;
 /// Reads through the shared gate.
 #[derive(Debug, Clone)]
 pub struct PgReads {
-    pool: PgPool,
+    sessions: Sessions,
     gate: Gate,
     auditor: Auditor,
 }
 
 impl PgReads {
-    /// Reads on `pool`, as many at a time as `gate` lets in. Audits have a session of their own, on
-    /// one of `servers`.
-    pub fn new(pool: PgPool, gate: Gate, servers: impl Into<Servers>) -> PgReads {
-        PgReads { pool, gate, auditor: Auditor::new(servers.into()) }
+    /// Reads over `sessions`, as many at a time as `gate` lets in. Audits have a session of their
+    /// own, on one of `servers`.
+    pub fn new(sessions: impl Into<Sessions>, gate: Gate, servers: impl Into<Servers>) -> PgReads {
+        PgReads { sessions: sessions.into(), gate, auditor: Auditor::new(servers.into()) }
     }
 
     /// What the server says of itself.
@@ -60,7 +59,7 @@ impl PgReads {
     }
 
     async fn session(&self) -> Result<Session, StoreError> {
-        Session::open(&self.pool, &self.gate).await
+        Session::open(&self.sessions, &self.gate).await
     }
 }
 

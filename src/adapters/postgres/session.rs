@@ -1,33 +1,32 @@
 //! One borrowed connection, which goes back only when it is known to rest.
 
-use std::time::Duration;
-
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::PgConnection;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 
 use super::error::store_error;
+use super::sessions::{Lent, Sessions};
 use super::store::Gate;
 use crate::ports::store::StoreError;
 
-/// How long a server has to answer that the session which goes back to the pool still lives.
-const BACK_WITHIN: Duration = Duration::from_secs(2);
-
 /// A connection and the place at the gate that goes with it, if any. Unless it is
-/// [`Session::done`], the connection is closed and not given back: it may be in the middle of a
-/// statement, and the pool must never hand out one with an open transaction (sqlx issue #4393).
+/// [`Session::done`], the connection is closed and not given back.
 pub(super) struct Session {
-    connection: Option<PoolConnection<Postgres>>,
+    lent: Option<Lent>,
+    home: Sessions,
     slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
     /// Waits for a place at the gate, then for a connection.
-    pub(super) async fn open(pool: &PgPool, gate: &Gate) -> Result<Session, StoreError> {
+    pub(super) async fn open(home: &Sessions, gate: &Gate) -> Result<Session, StoreError> {
         let slot = gate.enter().await?;
-        let connection = pool.acquire().await.map_err(store_error)?;
-        Ok(Session::from(connection).holding(Some(slot)))
+        Ok(Session::take(home).await?.holding(Some(slot)))
+    }
+
+    /// Waits for a connection.
+    pub(super) async fn take(home: &Sessions) -> Result<Session, StoreError> {
+        let lent = home.take().await.map_err(store_error)?;
+        Ok(Session { lent: Some(lent), home: home.clone(), slot: None })
     }
 
     /// Keeps a place at the gate for as long as the connection.
@@ -38,31 +37,13 @@ impl Session {
 
     /// The connection.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("a session has its connection until it is done")
+        self.lent.as_mut().expect("a session is lent until it is done").connection()
     }
 
     /// The connection may be given back: every answer has been read.
-    ///
-    /// The pool asks the server once more whether it lives, in the background and without a limit:
-    /// sessions to a server that has gone silent would keep their places for as long as TCP hopes.
-    /// What drop would do is done here, with a limit; beyond it the connection is closed.
     pub(super) fn done(mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let back = connection.return_to_pool();
-        tokio::spawn(async move { timeout(BACK_WITHIN, back).await });
-    }
-}
-
-impl From<PoolConnection<Postgres>> for Session {
-    fn from(connection: PoolConnection<Postgres>) -> Session {
-        Session { connection: Some(connection), slot: None }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
+        if let Some(lent) = self.lent.take() {
+            self.home.give_back(lent);
         }
     }
 }

@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::connect::{BEGIN, SessionLimits};
 use super::error::{commit_error, store_error};
 use super::session::Session;
+use super::sessions::Sessions;
 use super::{key_repo, lock_repo, look_repo, order_repo, sale_repo, user_repo, wallet_repo};
 use crate::domain::Instant as Moment;
 use crate::domain::id::{EntryId, SaleId, UserId};
@@ -59,20 +59,24 @@ impl Gate {
 /// The store.
 #[derive(Debug, Clone)]
 pub struct PgStore {
-    pool: PgPool,
+    sessions: Sessions,
     gate: Option<Gate>,
     patience: Duration,
 }
 
 impl PgStore {
     /// For callers that admission has counted already.
-    pub fn admitted(pool: PgPool) -> PgStore {
-        PgStore { pool, gate: None, patience: SessionLimits::default().patience() }
+    pub fn admitted(sessions: impl Into<Sessions>) -> PgStore {
+        PgStore {
+            sessions: sessions.into(),
+            gate: None,
+            patience: SessionLimits::default().patience(),
+        }
     }
 
     /// For everyone else.
-    pub fn gated(pool: PgPool, gate: Gate) -> PgStore {
-        PgStore { gate: Some(gate), ..PgStore::admitted(pool) }
+    pub fn gated(sessions: impl Into<Sessions>, gate: Gate) -> PgStore {
+        PgStore { gate: Some(gate), ..PgStore::admitted(sessions) }
     }
 
     /// With the patience that goes with the sessions' limits.
@@ -132,17 +136,16 @@ impl Store for PgStore {
             None => None,
         };
         let began = Instant::now();
-        let mut sessions_left = self.pool.options().get_max_connections() + 1;
+        let mut sessions_left = self.sessions.max() + 1;
         let mut openings_left = 1;
         loop {
-            let connection = match self.pool.acquire().await.map_err(store_error) {
+            let mut session = match Session::take(&self.sessions).await {
                 Err(StoreError::Lost(_)) if openings_left > 0 => {
                     openings_left -= 1;
                     continue;
                 }
                 acquired => acquired.map_err(away)?,
             };
-            let mut session = Session::from(connection);
             let begun = timeout(BEGIN_WITHIN, sqlx::raw_sql(BEGIN).execute(session.connection()));
             let silent = |_| Err(StoreError::Lost("no answer to BEGIN".to_owned()));
             match begun.await.map_or_else(silent, |begun| begun.map_err(store_error)) {
