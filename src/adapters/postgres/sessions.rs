@@ -123,7 +123,7 @@ impl Sessions {
                     if rest.may_be_used(&mut found).await {
                         return Ok(found.lent);
                     }
-                    rest.clear();
+                    self.end_resting();
                 }
                 Err(waiting) => {
                     let connection = self.pool.acquire().await?;
@@ -131,6 +131,15 @@ impl Sessions {
                     return Ok(Lent::by_pool(connection));
                 }
             }
+        }
+    }
+
+    /// Ends all that rest: one that has rested less than they cannot be used any more. A lost wire
+    /// or a server that started anew is met once, and not once for each session.
+    pub(super) fn end_resting(&self) {
+        if let Some(rest) = &self.rest {
+            let resting = std::mem::take(&mut rest.room().resting);
+            drop(resting);
         }
     }
 
@@ -177,12 +186,6 @@ impl Rest {
         }
         room.resting.push(Resting { lent, since: Instant::now() });
         Ok(())
-    }
-
-    /// Ends all that rest: they have rested longer than one that may not be used any more.
-    fn clear(&self) {
-        let resting = std::mem::take(&mut self.room().resting);
-        drop(resting);
     }
 
     /// As the pool asks of its own.

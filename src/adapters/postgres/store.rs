@@ -155,7 +155,10 @@ impl Store for PgStore {
                     let ear = Ear { patience: self.patience, silence: false };
                     return Ok(PgTransaction { session, ear });
                 }
-                Err(StoreError::Lost(_)) if sessions_left > 0 => sessions_left -= 1,
+                Err(StoreError::Lost(_)) if sessions_left > 0 => {
+                    sessions_left -= 1;
+                    self.sessions.end_resting();
+                }
                 Err(error) => return Err(away(error)),
             }
         }
