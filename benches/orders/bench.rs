@@ -11,7 +11,7 @@ use crate::samples::{LEAD_IN, RUN_OUT, Sample, summarize};
 use crate::server::Server;
 use crate::service::{Kind, Service, Setup};
 use crate::world::{Counters, World};
-use crate::{Outcome, groups, process};
+use crate::{Outcome, arrivals, groups, process};
 
 /// Everything that stays the same while cells change.
 pub(crate) struct Bench<'a> {
@@ -176,7 +176,7 @@ impl Bench<'_> {
             }
             Driver::Open(service, per_second) => {
                 let load = load(service, world.orders(), Counted::Confirmed);
-                load::drive_open(&load, per_second).await?
+                arrivals::drive(&load, per_second).await?
             }
             Driver::Pgbench(script) => {
                 let samples = self.pgbench.drive(world, script, connections, lasting).await?;

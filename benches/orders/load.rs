@@ -1,7 +1,5 @@
-//! The HTTP drivers. Closed: N connections, each with one request at a time; it shows what a
-//! service can do, not how it queues. Open: requests arrive when they arrive, whoever is still
-//! waiting; a latency counts from the moment of arrival, so a slow answer cannot hide behind the
-//! requests that it kept from being sent.
+//! What is asked of a service, and the closed loop: N connections, each with one request at a time.
+//! It shows what a service can do, not how it queues; that is [`crate::arrivals`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +11,6 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -28,7 +25,9 @@ use crate::samples::Sample;
 /// Connections opened side by side: fewer than a listener keeps waiting.
 const OPENED_TOGETHER: usize = 128;
 /// How long after its end a cell may wait for its last answers: longer than the service itself.
-const LAST_ANSWERS_MAX: Duration = Duration::from_secs(30);
+pub(crate) const LAST_ANSWERS_MAX: Duration = Duration::from_secs(30);
+/// Said behind that time.
+pub(crate) const UNANSWERED: &str = "requests were not answered in time";
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -189,60 +188,6 @@ async fn ask_on(load: Arc<Load>, mut client: HttpClient, began: Instant) -> Outc
     Ok(answers)
 }
 
-/// Open loop: Poisson arrivals, on whichever connection is free.
-pub(crate) async fn drive_open(load: &Load, per_second: f64) -> Outcome<Answers> {
-    let load = Arc::new(load.clone());
-    let clients = load.connect().await?;
-    let (sender, arrivals) = mpsc::unbounded_channel();
-    let arrivals = Arc::new(Mutex::new(arrivals));
-    let began = Instant::now();
-    let mut tasks = JoinSet::new();
-    for client in clients {
-        tasks.spawn(serve_arrivals(Arc::clone(&load), client, Arc::clone(&arrivals), began));
-    }
-    let lasting = load.lasting;
-    // A thread of its own: the timers of the runtime are no finer than a millisecond.
-    let clock = std::thread::spawn(move || arrive(began, lasting, per_second, &sender));
-    let answers = gather(tasks, lasting).await;
-    clock.join().map_err(|_| "the clock of arrivals failed")?;
-    answers
-}
-
-fn arrive(
-    began: Instant,
-    lasting: Duration,
-    per_second: f64,
-    sender: &mpsc::UnboundedSender<Instant>,
-) {
-    let mut at = began;
-    loop {
-        // Gaps of a Poisson process are exponential.
-        at += Duration::from_secs_f64(-(1.0 - fastrand::f64()).ln() / per_second);
-        if at - began > lasting {
-            return;
-        }
-        std::thread::sleep(at.saturating_duration_since(Instant::now()));
-        if sender.send(at).is_err() {
-            return;
-        }
-    }
-}
-
-async fn serve_arrivals(
-    load: Arc<Load>,
-    mut client: HttpClient,
-    arrivals: Arc<Mutex<mpsc::UnboundedReceiver<Instant>>>,
-    began: Instant,
-) -> Outcome<Answers> {
-    let mut answers = Answers::default();
-    loop {
-        let arrival = arrivals.lock().await.recv().await;
-        let Some(arrived) = arrival else { return Ok(answers) };
-        let reply = client.send(load.request()).await?;
-        answers.add(&load, &reply, began, arrived, Instant::now());
-    }
-}
-
 async fn gather(mut tasks: JoinSet<Outcome<Answers>>, lasting: Duration) -> Outcome<Answers> {
     let all = async {
         let mut all = Answers::default();
@@ -252,7 +197,7 @@ async fn gather(mut tasks: JoinSet<Outcome<Answers>>, lasting: Duration) -> Outc
         Ok(all)
     };
     let gathered = timeout(lasting + LAST_ANSWERS_MAX, all).await;
-    gathered.map_err(|_elapsed| "requests were not answered in time")?
+    gathered.map_err(|_elapsed| UNANSWERED)?
 }
 
 /// Whole microseconds.

@@ -20,6 +20,7 @@
 //!
 //! All traffic stays on loopback and unix sockets and ends by itself.
 
+mod arrivals;
 mod bare;
 mod bars;
 mod bench;
@@ -38,6 +39,7 @@ mod samples;
 mod sections;
 mod server;
 mod service;
+mod timer;
 mod world;
 
 use std::error::Error;
