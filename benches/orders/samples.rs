@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// Every cell runs this long before it counts: connections warm up, statements are prepared, and the
-/// first rush of an open model is through the lanes.
+/// Every cell runs this long before it counts: connections warm up, statements are prepared, and
+/// the first rush of an open model is through the lanes.
 pub(crate) const LEAD_IN: Duration = Duration::from_secs(1);
 /// And this long after: whoever counts whole seconds only (pgbench) still covers the counted part.
 pub(crate) const RUN_OUT: Duration = Duration::from_millis(500);
