@@ -72,7 +72,8 @@ async fn nobody_waits_while_a_session_rests() {
     }
     callers.join_all().await;
     println!("800 transactions over two sessions took {:?}", began.elapsed());
-    assert_eq!(sessions.idle(), 2);
+    // The last one may still be on its way to the pool, which asks it first whether it lives.
+    until("both are idle", async || sessions.idle() == 2).await;
     sessions.close().await;
 }
 
