@@ -13,12 +13,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use flashdeal::adapters::http::{HttpClient, HttpReply};
 
 use crate::Outcome;
-use crate::load::{Answers, LAST_ANSWERS_MAX, Load, UNANSWERED};
+use crate::load::{Answers, Load};
 use crate::timer::Timer;
 
 /// How often it is woken by arrivals at most. A wake costs more than a request, on cores that the
@@ -31,11 +30,9 @@ pub(crate) async fn drive(load: &Load, per_second: f64) -> Outcome<Answers> {
     let load = load.clone();
     let alone = spawn_blocking(move || {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let limit = load.lasting + LAST_ANSWERS_MAX;
         runtime.block_on(async {
             let clients = load.connect().await?;
-            let asked = timeout(limit, ask_as_they_arrive(&load, clients, per_second)).await;
-            asked.map_err(|_elapsed| UNANSWERED)?
+            load.answered(ask_as_they_arrive(&load, clients, per_second)).await
         })
     });
     alone.await?

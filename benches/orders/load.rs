@@ -25,9 +25,7 @@ use crate::samples::Sample;
 /// Connections opened side by side: fewer than a listener keeps waiting.
 const OPENED_TOGETHER: usize = 128;
 /// How long after its end a cell may wait for its last answers: longer than the service itself.
-pub(crate) const LAST_ANSWERS_MAX: Duration = Duration::from_secs(30);
-/// Said behind that time.
-pub(crate) const UNANSWERED: &str = "requests were not answered in time";
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(30);
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -133,6 +131,15 @@ impl Load {
         }
     }
 
+    /// What `asking` brings, unless the last answers are too long in coming.
+    pub(crate) async fn answered(
+        &self,
+        asking: impl Future<Output = Outcome<Answers>>,
+    ) -> Outcome<Answers> {
+        let answers = timeout(self.lasting + LAST_ANSWERS_MAX, asking).await;
+        answers.map_err(|_elapsed| "requests were not answered in time")?
+    }
+
     fn counts(&self, reply: &HttpReply) -> bool {
         match self.counted {
             Counted::Confirmed => {
@@ -174,7 +181,7 @@ pub(crate) async fn drive(load: &Load) -> Outcome<Answers> {
     for client in clients {
         tasks.spawn(ask_on(Arc::clone(&load), client, began));
     }
-    gather(tasks, load.lasting).await
+    load.answered(gather(tasks)).await
 }
 
 async fn ask_on(load: Arc<Load>, mut client: HttpClient, began: Instant) -> Outcome<Answers> {
@@ -188,16 +195,12 @@ async fn ask_on(load: Arc<Load>, mut client: HttpClient, began: Instant) -> Outc
     Ok(answers)
 }
 
-async fn gather(mut tasks: JoinSet<Outcome<Answers>>, lasting: Duration) -> Outcome<Answers> {
-    let all = async {
-        let mut all = Answers::default();
-        while let Some(done) = tasks.join_next().await {
-            all.append(done??);
-        }
-        Ok(all)
-    };
-    let gathered = timeout(lasting + LAST_ANSWERS_MAX, all).await;
-    gathered.map_err(|_elapsed| UNANSWERED)?
+async fn gather(mut tasks: JoinSet<Outcome<Answers>>) -> Outcome<Answers> {
+    let mut all = Answers::default();
+    while let Some(done) = tasks.join_next().await {
+        all.append(done??);
+    }
+    Ok(all)
 }
 
 /// Whole microseconds.
