@@ -1,4 +1,4 @@
-//! The gauges that nobody else sets, and the audit of the books now and then.
+//! The gauges that nobody else sets.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::audits::{self, Shop};
 use crate::adapters::http::{Phase, PhaseCell, open_connections};
 use crate::adapters::postgres::reads::PgReads;
 use crate::adapters::postgres::sessions::Sessions;
 use crate::adapters::postgres::stats_repo::Sample;
+use crate::domain::books::Audit;
 use crate::domain::id::SaleId;
 use crate::domain::sale::{Sale, SaleStatus};
 use crate::logic::known_sales::KnownSales;
@@ -21,6 +23,7 @@ use crate::logic::last_audit::{self, Checked};
 use crate::logic::orders::Engine;
 use crate::ports::read::Reads;
 use crate::ports::signals;
+use crate::ports::store::StoreError;
 
 /// How often the service's own gauges are refreshed.
 const OWN_EVERY: Duration = Duration::from_secs(1);
@@ -28,15 +31,6 @@ const OWN_EVERY: Duration = Duration::from_secs(1);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often the database is asked for figures.
 const DATABASE_EVERY: Duration = Duration::from_secs(5);
-/// The shortest time between two audits, and the share of time they may take.
-const AUDIT_EVERY: Duration = Duration::from_secs(60);
-const AUDIT_SHARE: u32 = 100;
-/// The longest: the alert that misses an audit waits for an hour.
-const AUDIT_PAUSE_MAX: Duration = Duration::from_secs(1800);
-/// How long an audit waits for a moment without waiting orders: it takes a core for some seconds
-/// where there are millions of orders, and a rush is over sooner.
-const AUDIT_PATIENCE: Duration = Duration::from_secs(300);
-
 /// How long a look at the database may take; it must not hold up the next.
 const LOOK_MAX: Duration = Duration::from_secs(4);
 
@@ -77,10 +71,9 @@ impl Gauges {
         }
     }
 
-    /// Audits the books now and then: at most a hundredth of the time, and in a calm moment. The
-    /// age of the last audit goes on while one is under way, however long that takes.
+    /// The age of the last audit goes on while one is under way, however long that takes.
     async fn keep_audited(&self, stop: &CancellationToken) {
-        tokio::join!(self.audit_when_calm(stop), async {
+        tokio::join!(audits::keep(self, stop), async {
             while !stop.is_cancelled() {
                 // Both again each second: what is not set for a minute falls silent, and books that
                 // are off must not.
@@ -91,24 +84,6 @@ impl Gauges {
                 pause(stop, OWN_EVERY).await;
             }
         });
-    }
-
-    async fn audit_when_calm(&self, stop: &CancellationToken) {
-        let (mut due, mut rushed) = (Instant::now(), true);
-        while !stop.is_cancelled() {
-            let was_rushed = std::mem::replace(&mut rushed, self.engine.waiting() > 0);
-            let calm = !(rushed || was_rushed) || Instant::now() >= due + AUDIT_PATIENCE;
-            if self.phase.get() == Phase::Ready && Instant::now() >= due && calm {
-                let began = Instant::now();
-                match self.reads.audit().await {
-                    Ok(audit) => last_audit::note(&audit),
-                    Err(error) => tracing::warn!(%error, "the books were not audited"),
-                }
-                let share = began.elapsed() * AUDIT_SHARE;
-                due = Instant::now() + share.clamp(AUDIT_EVERY, AUDIT_PAUSE_MAX);
-            }
-            pause(stop, OWN_EVERY).await;
-        }
     }
 
     async fn keep_looking(&self, stop: &CancellationToken) {
@@ -180,6 +155,24 @@ impl Gauges {
             }
         }
         *shown = live;
+    }
+}
+
+impl Shop for Gauges {
+    fn open(&self) -> bool {
+        self.phase.get() == Phase::Ready
+    }
+
+    fn orders_waiting(&self) -> usize {
+        self.engine.waiting()
+    }
+
+    async fn rows_inserted(&self) -> Result<i64, StoreError> {
+        self.reads.rows_inserted().await
+    }
+
+    async fn audit(&self) -> Result<Audit, StoreError> {
+        self.reads.audit().await
     }
 }
 

@@ -2,6 +2,7 @@
 //! decided here.
 
 pub mod arguments;
+mod audits;
 pub mod banner;
 mod capacity;
 pub mod cli;

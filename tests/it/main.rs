@@ -6,6 +6,7 @@
 
 mod support;
 
+mod audits;
 mod auth;
 mod cli;
 mod commit_unknown;

@@ -207,8 +207,19 @@ async fn after_connect(
     if let Some(objection) = objection.map_err(|error| sqlx::Error::Protocol(error.to_string()))? {
         return Err(sqlx::Error::Protocol(objection));
     }
-    let check = sqlx::query("SET client_connection_check_interval = '5s'");
-    match check.execute(&mut *connection).await {
+    notice_vanished(connection, "SET client_connection_check_interval = '5s'").await
+}
+
+/// Has a session notice while a statement runs that its client is gone. `setting` says how often it
+/// looks.
+///
+/// # Errors
+/// The session's own; a server that cannot look is none.
+pub(super) async fn notice_vanished(
+    connection: &mut PgConnection,
+    setting: &'static str,
+) -> Result<(), sqlx::Error> {
+    match sqlx::query(setting).execute(&mut *connection).await {
         Ok(_) => Ok(()),
         Err(sqlx::Error::Database(error)) => {
             tracing::debug!(%error, "client_connection_check_interval is not available");

@@ -58,6 +58,17 @@ impl PgReads {
         Ok(sample)
     }
 
+    /// Rows inserted into the database since its counters began, by anybody.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn rows_inserted(&self) -> Result<i64, StoreError> {
+        let mut session = self.session().await?;
+        let rows = stats_repo::rows_inserted(session.connection()).await?;
+        session.done();
+        Ok(rows)
+    }
+
     async fn session(&self) -> Result<Session, StoreError> {
         Session::open(&self.sessions, &self.gate).await
     }
@@ -171,8 +182,7 @@ impl Reads for PgReads {
         };
         let records = records.map_err(store_error)?;
         session.done();
-        let users = all(records)?;
-        Ok(page(users, limit, |user: &User| Since {
+        Ok(page(all(records)?, limit, |user: &User| Since {
             created_at: user.created_at,
             id: user.id.uuid(),
         }))

@@ -56,6 +56,14 @@ const TABLES: &str = "
     FROM pg_stat_user_tables
     WHERE schemaname = current_schema() AND relname = ANY ($1)";
 
+/// Rows inserted into this database since its counters began, by whatever instance or program.
+/// Sessions say so once a second while they work.
+pub(super) async fn rows_inserted(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    const INSERTED: &str =
+        "SELECT tup_inserted FROM pg_stat_database WHERE datname = current_database()";
+    sqlx::query_scalar(INSERTED).fetch_one(connection).await.map_err(store_error)
+}
+
 /// Takes a sample.
 pub(super) async fn sample(connection: &mut PgConnection) -> Result<Sample, StoreError> {
     let sessions = sqlx::query(SESSIONS).fetch_one(&mut *connection).await.map_err(store_error)?;

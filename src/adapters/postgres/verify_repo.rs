@@ -8,6 +8,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::connect::notice_vanished;
 use super::error::store_error;
 use super::servers::Servers;
 use super::verify_laws::LAWS;
@@ -16,6 +17,8 @@ use crate::ports::store::StoreError;
 
 /// How long one law may take when a running service asks. `flashdeal verify` has no limit.
 const LAW_TIME_MAX: Duration = Duration::from_secs(60);
+/// How soon the server ends the check of somebody who has gone.
+const GONE_WITHIN: &str = "SET client_connection_check_interval = '1s'";
 /// How long all of them may take together: each law and the counts as long as they may, and as
 /// much again as one of them to connect, begin and end. The server ends each statement sooner; this
 /// is for a session that has gone silent, whose reader would wait for ever.
@@ -36,11 +39,13 @@ impl Auditor {
         Auditor { servers, turn: Arc::default() }
     }
 
-    /// Checks the books.
+    /// Checks the books. Whoever drops the future ends the check: its session is closed, and the
+    /// server notices within a second, whatever statement it is at.
     pub(super) async fn audit(&self) -> Result<Audit, StoreError> {
         let _turn = self.turn.lock().await;
         let audited = timeout(AUDIT_TIME_MAX, async {
             let mut session = self.servers.connect().await.map_err(store_error)?;
+            notice_vanished(&mut session, GONE_WITHIN).await.map_err(store_error)?;
             let audit = audit(&mut session, LAW_TIME_MAX).await?;
             session.close().await.map_err(store_error)?;
             Ok(audit)
