@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::audit_desk::AuditDesk;
+use super::kept::{Kept, Panicked};
 use super::problem::{OVERLOADED, Problem};
 use super::rates::Rates;
 use super::sales_board::SalesBoard;
@@ -248,24 +249,23 @@ impl<S, R> Context<S, R> {
         }
     }
 
-    /// Runs work that may hold a transaction in a task of its own and waits for it, within the
-    /// request's time. Whether or not the caller stays, the work is run to its end: a future that
-    /// hyper drops must never own a transaction.
-    pub(super) async fn in_task<V: Send + 'static>(
+    /// Runs work that may hold a transaction and waits for it, within the request's time. Whether
+    /// or not the caller stays, the work is run to its end (see [`Kept`]).
+    pub(super) async fn run_to_end<V: Send + 'static>(
         &self,
         work: impl Future<Output = V> + Send + 'static,
     ) -> Result<V, Problem> {
-        let task = self.inner.tasks.spawn(work.in_current_span());
-        match tokio::time::timeout(self.inner.options.request_timeout, task).await {
+        let work = Kept::new(work, &self.inner.tasks);
+        match tokio::time::timeout(self.inner.options.request_timeout, work).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(panicked(&error)),
+            Ok(Err(Panicked(said))) => Err(panicked(&said)),
             Err(_elapsed) => Err(failed(&Fault::OutcomeUnknown)),
         }
     }
 }
 
 /// A defect.
-fn panicked(error: &tokio::task::JoinError) -> Problem {
-    tracing::error!(%error, "a task panicked");
+fn panicked(error: &impl std::fmt::Display) -> Problem {
+    tracing::error!(%error, "a request's work panicked");
     failed(&Fault::Internal(error.to_string()))
 }

@@ -16,6 +16,7 @@ mod dto;
 mod endpoint;
 mod fields;
 mod head;
+mod kept;
 mod keyless;
 mod member;
 mod meters;

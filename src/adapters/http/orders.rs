@@ -90,7 +90,7 @@ async fn handle_place<S: Store, R: Reads, B: bytes::Buf, E>(
         }
         outcome
     };
-    let outcome = context.in_task(work).await?;
+    let outcome = context.run_to_end(work).await?;
     let (order, settled) = settle(outcome, Operation::PlaceOrder)?.split();
     let location = format!("/api/orders/{}", order.id);
     created(&settled, location, &OrderDto::new(&order, &context.options().currency))

@@ -90,7 +90,7 @@ async fn execute<S: Store, R: Reads>(
     context.require_ready()?;
     let (store, time_limit) = (context.store().clone(), context.options().request_timeout);
     let work = async move { create_sale(&store, time_limit, request).await };
-    settle(context.in_task(work).await?, Operation::CreateSale)
+    settle(context.run_to_end(work).await?, Operation::CreateSale)
 }
 
 /// Reads a wish for a sale.

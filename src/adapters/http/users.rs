@@ -160,7 +160,7 @@ async fn execute<S: Store, R: Reads>(
     context.require_ready()?;
     let (store, time_limit) = (context.store().clone(), context.options().request_timeout);
     let work = async move { create_user(&store, time_limit, request).await };
-    settle(context.in_task(work).await?, Operation::CreateUser)
+    settle(context.run_to_end(work).await?, Operation::CreateUser)
 }
 
 async fn handle_get<S: Store, R: Reads>(context: &Context<S, R>, head: &Head, id: &str) -> Handled {

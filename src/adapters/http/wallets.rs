@@ -110,7 +110,7 @@ async fn handle_deposit<S: Store, R: Reads, B: bytes::Buf, E>(
     let request = Deposit { entry_id: new_id(), user_id, amount, reference, key };
     let (store, time_limit) = (context.store().clone(), context.options().request_timeout);
     let work = async move { deposit(&store, time_limit, request).await };
-    let outcome = context.in_task(work).await?;
+    let outcome = context.run_to_end(work).await?;
     let (entry, settled) = settle(outcome, Operation::CreateDeposit)?.split();
     let location = format!("/api/users/{user_id}/wallet/entries");
     created(&settled, location, &EntryDto::new(&entry))

@@ -34,8 +34,8 @@ pub trait Engine: Send + Sync {
     /// The name in configuration and metrics.
     fn name(&self) -> &'static str;
 
-    /// Decides one order. The future must be run to its end by a task of its own: whoever only
-    /// waits for the answer may leave, the decision may not be dropped.
+    /// Decides one order. The future must be run to its end: whoever only waits for the answer may
+    /// leave, the decision may not be dropped.
     fn place(&self, order: PlaceOrder) -> Deciding;
 
     /// Orders that wait to be decided.
