@@ -17,10 +17,10 @@ use crate::ports::store::StoreError;
 /// The shortest time between two audits, and the share of time they may take.
 const EVERY: Duration = Duration::from_secs(60);
 const SHARE: u32 = 100;
-/// The share that those may take which give way.
-const IN_VAIN_SHARE: u32 = 10;
 /// The longest: the alert that misses an audit waits for an hour.
 const PAUSE_MAX: Duration = Duration::from_secs(1800);
+/// An audit that gave way waits ten times as long as it had run.
+const IN_VAIN_PAUSE: u32 = 10;
 /// How long an audit that is due waits for a calm moment: longer than most rushes, less than the
 /// ten minutes after which a start without an audit is an alert.
 const PATIENCE: Duration = Duration::from_secs(480);
@@ -72,7 +72,7 @@ async fn audit_when_calm(shop: &impl Shop) {
             audited = shop.audit() => audited,
             () = rush(shop, &mut traffic), if !overdue => {
                 tracing::info!("an audit gave way to orders and waits for a calm moment");
-                again = Instant::now() + began.elapsed() * IN_VAIN_SHARE;
+                again = Instant::now() + began.elapsed() * IN_VAIN_PAUSE;
                 continue;
             }
         };

@@ -28,7 +28,7 @@ use crate::ports::store::StoreError;
 /// How often the service's own gauges are refreshed.
 const OWN_EVERY: Duration = Duration::from_secs(1);
 /// How often the recorder tidies up. It goes through what was measured since, and the thread that
-/// does so answers nobody meanwhile: 8 ms behind five seconds of a rush, less than one behind this.
+/// does so answers nobody meanwhile: up to 8 ms behind five seconds of a rush.
 const UPKEEP_EVERY: Duration = Duration::from_millis(500);
 /// How often the database is asked for figures.
 const DATABASE_EVERY: Duration = Duration::from_secs(5);
