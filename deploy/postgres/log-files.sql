@@ -1,6 +1,6 @@
--- Makes 32 files of the write-ahead log ahead of the first rush: half a gigabyte, as much as is filled between two checkpoints
--- at `max_wal_size` of 1 GB. A young server would make them while people buy, one for every 12,000 orders, and every COMMIT
--- waits for each, tens of milliseconds (docs/performance.md).
+-- Makes 32 files of the write-ahead log ahead of the first rush: half a gigabyte, the first 400,000 orders. A young
+-- server would make them while people buy, one for every 12,000 orders, and every COMMIT waits for each, tens of milliseconds
+-- (docs/performance.md).
 --
 --   psql "$ADMIN_URL" -f deploy/postgres/log-files.sql      # once, as a superuser, with min_wal_size at 1 GB, before people buy
 --

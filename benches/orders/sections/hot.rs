@@ -5,7 +5,6 @@ use crate::bench::{Bench, Driver, Turn};
 use crate::pgbench::Script;
 use crate::process;
 use crate::service::{Kind, Service, Setup};
-use crate::world::World;
 
 /// Names are unique: ratios are found by them.
 pub(crate) const GROUPED: &str = "grouped";
@@ -36,43 +35,39 @@ const SESSIONS: &[(&str, Driver<'static>, &[u16])] = &[
     (GROUPS, Driver::Groups, &[1, 2]),
 ];
 
-/// The section.
+/// The section. Each round begins with tables of its own, as the one before began: on those of the
+/// rounds before it, the last would be measured on a million orders. What those cost is a section
+/// of its own (`growth`).
 pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
-    let mut world = bench.world(1).await?;
-    let mut services = Vec::new();
-    for (who, kind, pool, _) in SERVICES {
-        let db_connections = pool.or(bench.options.db_connections);
-        let setup = Setup { kind: *kind, url: &world.url, db_connections, settings: &[] };
-        services.push((*who, Service::start(setup).await?));
-    }
-    let measured = rounds(bench, &mut world, &services).await;
-    for (who, service) in services {
-        if let Some(bytes) = process::memory_peak(service.pid) {
-            bench.figure(&memory(who), bytes as f64 / 1_000_000.0, "MB");
+    for round in 0..bench.options.rounds() {
+        let mut world = bench.world(1).await?;
+        let mut services = Vec::new();
+        for (who, kind, pool, _) in SERVICES {
+            let db_connections = pool.or(bench.options.db_connections);
+            let setup = Setup { kind: *kind, url: &world.url, db_connections, settings: &[] };
+            services.push((*who, Service::start(setup).await?));
         }
-        service.stop().await?;
+        bench.settle(&mut world).await?;
+        for turn in turns(&services, round) {
+            bench.turn(&mut world, turn).await?;
+        }
+        bench.audit(&mut world).await?;
+        for (who, service) in services {
+            if let Some(bytes) = process::memory_peak(service.pid) {
+                bench.figure(&memory(who), bytes as f64 / 1_000_000.0, "MB");
+            }
+            service.stop().await?;
+        }
+        drop(world);
+        // What is left in place would be vacuumed while the next round is measured.
+        bench.server.clear().await?;
     }
-    measured
+    Ok(())
 }
 
 /// The figure's name of a service's memory.
 pub(crate) fn memory(who: &str) -> String {
     format!("memory of {who} at its most")
-}
-
-async fn rounds(
-    bench: &mut Bench<'_>,
-    world: &mut World,
-    services: &[(&'static str, Service)],
-) -> Outcome<()> {
-    for round in 0..bench.options.rounds() {
-        bench.settle(world).await?;
-        for turn in turns(services, round) {
-            bench.turn(world, turn).await?;
-        }
-        bench.audit(world).await?;
-    }
-    Ok(())
 }
 
 /// One round, fewest connections first, so that those who are compared follow each other; every

@@ -225,8 +225,9 @@ impl<S, R> Context<S, R> {
         turn.await.map_err(|_elapsed| busy())?.map_err(|_closed| busy())
     }
 
-    /// Reads in a task of its own, so that a caller who leaves keeps the place at the gate that
-    /// the reading still occupies; and once more, where its session had died in the pool.
+    /// Reads, and once more where its session had died in the pool. The reading of a caller who
+    /// leaves goes on (see [`Kept`]), so that its place at the gate is not given away before it
+    /// is free.
     pub(super) async fn read<V, F>(&self, read: impl Fn(R) -> F) -> Result<V, Problem>
     where
         R: Clone,
@@ -236,7 +237,7 @@ impl<S, R> Context<S, R> {
         let until = Instant::now() + READ_MAX.min(self.inner.options.request_timeout);
         let reading = || {
             let reading = tokio::time::timeout_at(until, read(self.inner.reads.clone()));
-            self.inner.tasks.spawn(reading.in_current_span())
+            Kept::new(reading, &self.inner.tasks)
         };
         let mut answer = reading().await;
         if matches!(answer, Ok(Ok(Err(StoreError::Lost(_))))) {
@@ -245,7 +246,7 @@ impl<S, R> Context<S, R> {
         match answer {
             Ok(Ok(value)) => value.map_err(|error| unread(&error)),
             Ok(Err(_elapsed)) => Err(failed(&Fault::Unavailable)),
-            Err(error) => Err(panicked(&error)),
+            Err(Panicked(said)) => Err(panicked(&said)),
         }
     }
 

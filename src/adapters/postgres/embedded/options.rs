@@ -12,8 +12,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Sessions: a pool of 10 for each of a few processes and a `psql` beside it, with room to spare.
 const MAX_CONNECTIONS: u16 = 100;
 
-/// Files of 16 MB that the log of a new cluster begins with: as many as it fills between two
-/// checkpoints in a rush, with the server's own `max_wal_size` of 1 GB.
+/// Files of 16 MB that the log of a new cluster begins with: room for the first 400,000 orders,
+/// half of what a rush writes between two checkpoints.
 pub const LOG_FILES: u16 = 32;
 
 /// Where the embedded server keeps its data and what it may use.
