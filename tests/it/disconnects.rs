@@ -21,7 +21,7 @@ use crate::support::Service;
 use crate::support::api::new_key;
 use crate::support::crowd::seed_buyers;
 use crate::support::locks::{
-    Held, IDLE_IN_TRANSACTION, number, sessions, until, until_someone_waits,
+    Held, IDLE_IN_TRANSACTION, WAITS, number, sessions, until, until_someone_waits,
 };
 use crate::support::relay::{Break, Relay};
 
@@ -144,6 +144,35 @@ async fn orders_of_callers_who_left_are_decided_all_the_same() {
         number(&mut session, "SELECT count(*) FROM orders").await == 2
     })
     .await;
+    service.finish().await;
+}
+
+/// Thrown away in the middle, it would go on in the database while its place here was given to the
+/// next, and its session would be gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reading_of_a_caller_who_left_goes_on_and_its_session_is_kept() {
+    let service = Service::start().await;
+    let [user] = &seed_buyers(&service.database, 1, "10.00").await[..] else { unreachable!() };
+    let users = "LOCK TABLE users IN ACCESS EXCLUSIVE MODE".to_owned();
+    let held = Held::by(&service.database, users).await;
+    let (at, before) =
+        (service.api.address(), service.api.counted("client_disconnects_total").await);
+    let mut socket = TcpStream::connect(at).await.expect("a connection");
+    let wish = format!("GET /api/users/{user} HTTP/1.1\r\nhost: {at}\r\n\r\n");
+    socket.write_all(wish.as_bytes()).await.expect("it is asked");
+
+    let mut session = service.database.session().await;
+    let reading = "query LIKE 'SELECT id, external_id%FROM users WHERE id%'";
+    let waits = format!("{reading} AND {WAITS}");
+    until("it waits", async || sessions(&mut session, &waits).await == 1).await;
+    drop(socket);
+    until("its caller is seen to have left", async || {
+        service.api.counted("client_disconnects_total").await > before
+    })
+    .await;
+    held.release().await;
+    let rests = format!("{reading} AND state = 'idle'");
+    until("its session rests", async || sessions(&mut session, &rests).await == 1).await;
     service.finish().await;
 }
 
