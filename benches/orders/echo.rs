@@ -35,8 +35,6 @@ use crate::world::{BALANCE_CENTS, PRICE_CENTS};
 
 /// The hidden argument with which the benchmark starts itself as the echo service.
 pub(crate) const ARGUMENT: &str = "--serve-echo";
-/// How often the metrics recorder is tidied, as in the service.
-const UPKEEP_EVERY: Duration = Duration::from_millis(500);
 /// An arbitrary moment with six decimals, like every moment of the database's clock.
 const MOMENT_MICROS: i64 = 1_800_000_000_123_456;
 
@@ -87,13 +85,7 @@ fn confirmed(order: PlaceOrder, created_at: Instant) -> Order {
 pub(crate) async fn serve() -> Outcome<()> {
     telemetry::start_logging("info", LogFormat::Pretty);
     let metrics = telemetry::metrics()?;
-    let upkeep = metrics.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP_EVERY).await;
-            upkeep.run_upkeep();
-        }
-    });
+    tokio::spawn(telemetry::keep_up(metrics.clone(), CancellationToken::new()));
     // Routes that read want a pool; nobody asks them, and it never opens a session.
     let nowhere = connect::parse_url("postgres://nobody@localhost/nowhere")?;
     let gate = Gate::new(1, Duration::from_secs(1));

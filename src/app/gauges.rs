@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +26,6 @@ use crate::ports::store::StoreError;
 
 /// How often the service's own gauges are refreshed.
 const OWN_EVERY: Duration = Duration::from_secs(1);
-/// How often the recorder tidies up. It goes through what was measured since, and the thread that
-/// does so answers nobody meanwhile: up to 8 ms behind five seconds of a rush.
-const UPKEEP_EVERY: Duration = Duration::from_millis(500);
 /// How often the database is asked for figures.
 const DATABASE_EVERY: Duration = Duration::from_secs(5);
 /// How long a look at the database may take; it must not hold up the next.
@@ -174,14 +170,6 @@ impl Shop for Gauges {
 
     async fn audit(&self) -> Result<Audit, StoreError> {
         self.reads.audit().await
-    }
-}
-
-/// The prometheus recorder drains its histograms only when told to.
-pub(super) async fn keep_up(handle: PrometheusHandle, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        handle.run_upkeep();
-        pause(&stop, UPKEEP_EVERY).await;
     }
 }
 

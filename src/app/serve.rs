@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::capacity::{OPS_CONNECTIONS_MAX, connections_max, engine, reserved};
 use super::config::Settings;
 use super::database::{Database, DatabaseError};
-use super::gauges::{Gauges, keep_up};
+use super::gauges::Gauges;
 use super::{demo, monitor, telemetry};
 use crate::adapters::http::{
     AuthMode, Context, ContextOptions, Phase, PhaseCell, Rates, Server, ServerOptions, bind,
@@ -150,7 +150,8 @@ async fn listen(
         connections_max,
     };
     let gauges = gauges.keep(stop_monitors.clone());
-    let monitors = vec![tokio::spawn(gauges), tokio::spawn(keep_up(handle, stop_monitors.clone()))];
+    let upkeep = telemetry::keep_up(handle, stop_monitors.clone());
+    let monitors = vec![tokio::spawn(gauges), tokio::spawn(upkeep)];
     Ok(Running {
         address: address.unwrap_or(settings.listen),
         ops_address,

@@ -58,7 +58,6 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
             }
             service.stop().await?;
         }
-        drop(world);
         // What is left in place would be vacuumed while the next round is measured.
         bench.server.clear().await?;
     }
