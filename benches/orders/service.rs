@@ -21,6 +21,8 @@ use crate::{Outcome, bare, echo};
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(20);
+/// For the audit of a million orders.
+const AUDIT_SECONDS_MAX: u32 = 60;
 /// Complaints of one service that are passed on.
 const COMPLAINTS_MAX: u32 = 5;
 /// What every service logs when it is ready, pretty or as JSON.
@@ -62,7 +64,10 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts one and waits until it takes orders.
+    /// Starts one and waits until it takes orders and has checked its books once. A service does
+    /// so in the first calm moment behind its start, which would be the turn of one that writes
+    /// nothing; and one that runs gives audits a hundredth of its time, so that with a million
+    /// orders the first would have a core for most of a turn.
     pub(crate) async fn start(setup: Setup<'_>) -> Outcome<Service> {
         let mut command = match setup.kind {
             Kind::Engine(name) => engine(name, setup),
@@ -86,7 +91,21 @@ impl Service {
             .map_err(|_elapsed| "the service did not start in time")??;
         tokio::spawn(pass_on_complaints(lines));
         let pid = child.id().ok_or("the service ended at once")?;
-        Ok(Service { address, pid, child })
+        let service = Service { address, pid, child };
+        if matches!(setup.kind, Kind::Engine(_)) {
+            service.audited().await?;
+        }
+        Ok(service)
+    }
+
+    async fn audited(&self) -> Outcome<()> {
+        for _ in 0..AUDIT_SECONDS_MAX {
+            if self.page("/metrics").await?.contains("ledger_checked_age_seconds ") {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Err("the service did not audit its books".into())
     }
 
     /// One page of it, as text.

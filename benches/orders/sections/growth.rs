@@ -18,8 +18,6 @@ pub(crate) const BEHIND_CHECKPOINT: &str = "grouped, a grown table behind a chec
 pub(crate) const ORDERS_BEFORE: &str = "orders in the grown table";
 /// Counted times that go by before most pages of the larger tables have been touched.
 const TOUCHING: u32 = 4;
-/// For the audit of a million orders.
-const AUDIT_SECONDS_MAX: u32 = 60;
 /// Orders in the smaller tables.
 const YOUNG_ORDERS: u32 = 10_000;
 
@@ -50,7 +48,6 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> Outcome<()> {
 
 async fn on_young(bench: &mut Bench<'_>, world: &mut World, round: u32) -> Outcome<()> {
     let service = bench.service(Kind::Engine("grouped"), world).await?;
-    audited(&service).await?;
     world.checkpoint().await?;
     warm(&service, world, bench.options.counted()).await?;
     cell(bench, world, &service, YOUNG, round).await?;
@@ -62,7 +59,6 @@ async fn on_young(bench: &mut Bench<'_>, world: &mut World, round: u32) -> Outco
 /// many orders to do so.
 async fn on_grown(bench: &mut Bench<'_>, world: &mut World, round: u32) -> Outcome<()> {
     let service = bench.service(Kind::Engine("grouped"), world).await?;
-    audited(&service).await?;
     world.checkpoint().await?;
     cell(bench, world, &service, BEHIND_CHECKPOINT, round).await?;
     warm(&service, world, bench.options.counted() * TOUCHING).await?;
@@ -79,18 +75,6 @@ async fn cell(
 ) -> Outcome<()> {
     let driver = Driver::Orders(service);
     bench.turn(world, Turn { who, driver, connections: CONNECTIONS, round }).await
-}
-
-/// Waits for the audit behind the start. A service that runs gives audits a hundredth of its time;
-/// with a million orders the first one would have a core for most of a cell.
-async fn audited(service: &Service) -> Outcome<()> {
-    for _ in 0..AUDIT_SECONDS_MAX {
-        if service.page("/metrics").await?.contains("ledger_checked_age_seconds ") {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    Err("the service did not audit its books".into())
 }
 
 /// Orders that do not count.
