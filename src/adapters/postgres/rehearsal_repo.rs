@@ -60,9 +60,7 @@ impl OwnPlace {
         self.kind = Some(Kind::Database);
         match execute(&mut admin, format!("CREATE DATABASE {name}")).await {
             Ok(()) => {}
-            Err(sqlx::Error::Database(error))
-                if error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE) =>
-            {
+            Err(error) if may_not(&error) => {
                 self.kind = Some(Kind::Schema);
                 let made = execute(&mut admin, format!("CREATE SCHEMA {name}")).await;
                 made.map_err(|error| self.refused(error))?;
@@ -121,7 +119,13 @@ impl OwnPlace {
     pub async fn remove(&self) -> Result<(), StoreError> {
         let Some(statement) = self.removal() else { return Ok(()) };
         let mut admin = connect(&self.server).await.map_err(store_error)?;
-        execute(&mut admin, statement).await.map_err(store_error)?;
+        let mut removed = execute(&mut admin, statement).await;
+        if self.kind == Some(Kind::Database) && removed.as_ref().is_err_and(may_not) {
+            // Somebody is in it whom the role may not send away: PostgreSQL's own autovacuum, most
+            // likely, which an ordinary DROP sends away by itself. Of others it waits for the end.
+            removed = execute(&mut admin, format!("DROP DATABASE {}", self.name)).await;
+        }
+        removed.map_err(store_error)?;
         part(admin).await;
         Ok(())
     }
@@ -137,6 +141,11 @@ impl OwnPlace {
             Kind::Schema => format!("DROP SCHEMA {name} CASCADE"),
         })
     }
+}
+
+fn may_not(error: &sqlx::Error) -> bool {
+    let answer = error.as_database_error().and_then(|error| error.code());
+    answer.as_deref() == Some(INSUFFICIENT_PRIVILEGE)
 }
 
 /// The ids of all orders of a sale.

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 
 use super::{assert_passed, databases_named, place};
 use crate::operate::{count, execute, on};
 use crate::support::data_dir::until;
+use crate::support::locks::number;
 use crate::support::postgres::TestDatabase;
 use crate::support::process::flashdeal;
 use crate::support::relay::{Break, Relay};
@@ -177,10 +179,7 @@ async fn a_second_signal_ends_it_at_once_and_it_says_what_is_left() {
 #[tokio::test]
 async fn where_nobody_hears_it_it_still_plays_and_clears_up() {
     let shop = TestDatabase::create().await;
-    let role = format!("unheard_{}", std::process::id());
-    execute(&shop, &format!("CREATE ROLE {role} LOGIN CREATEDB PASSWORD 'unheard'")).await;
-    let (_, rest) = shop.url.split_once('@').expect("a URL with a user");
-    let url = format!("postgres://{role}:unheard@{rest}");
+    let (role, url) = role_that_makes_databases(&shop, "unheard").await;
     let Rehearsal(mut child) =
         Rehearsal::begin(&super::REHEARSE, &[("DATABASE_URL", url.as_str())]);
     drop(child.stderr.take());
@@ -189,4 +188,44 @@ async fn where_nobody_hears_it_it_still_plays_and_clears_up() {
     assert_passed(&String::from_utf8(output.stdout).expect("UTF-8"));
     // A role that owns a database cannot be dropped.
     execute(&shop, &format!("DROP ROLE {role}")).await;
+}
+
+/// As PostgreSQL's autovacuum may be in it at that moment, whom only a superuser may send away.
+#[tokio::test]
+async fn where_somebody_is_in_its_database_whom_it_may_not_send_away_it_waits() {
+    let shop = TestDatabase::create().await;
+    let (role, url) = role_that_makes_databases(&shop, "patient").await;
+    let Rehearsal(child) = Rehearsal::begin(&FEW, &[("DATABASE_URL", url.as_str())]);
+    let mut admin = shop.session().await;
+    let theirs = format!("SELECT datname FROM pg_database WHERE datdba = '{role}'::regrole");
+    let mut name = None;
+    until("its database is made", async || {
+        let asked = sqlx::query_scalar::<_, String>(AssertSqlSafe(theirs.clone()));
+        name = asked.fetch_optional(&mut admin).await.expect("an answer");
+        name.is_some()
+    })
+    .await;
+    let name = name.expect("a name");
+    let guest = PgConnection::connect_with(&shop.options().database(&name)).await.expect("a guest");
+    let asked_for = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE query = 'DROP DATABASE {name}' AND state = 'active'"
+    );
+    until("it is to be dropped", async || number(&mut admin, asked_for.clone()).await == 1).await;
+    guest.close().await.expect("a goodbye");
+    let output = child.wait_with_output().await.expect("an end");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(!said.contains("not removed"), "{said}");
+    // A role that owns a database cannot be dropped.
+    execute(&shop, &format!("DROP ROLE {role}")).await;
+}
+
+/// Its name, and the way to the server as this role.
+async fn role_that_makes_databases(shop: &TestDatabase, name: &str) -> (String, String) {
+    let role = format!("{name}_{}", std::process::id());
+    execute(shop, &format!("CREATE ROLE {role} LOGIN CREATEDB PASSWORD 'secret'")).await;
+    let (_, rest) = shop.url.split_once('@').expect("a URL with a user");
+    let url = format!("postgres://{role}:secret@{rest}");
+    (role, url)
 }
